@@ -1,0 +1,61 @@
+"""Time as the agent sees it: passed in everywhere, so that tests and the demo can bend it.
+
+Instants are UTC in epoch seconds (`at`), the unit the cloud's events use and in which quarter-hours
+are multiples of 900. Durations and back-offs use `monotonic()`, which no clock step moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What every loop takes its time from."""
+
+    def now(self) -> float:
+        """UTC, epoch seconds; may step when the system's clock is set."""
+
+    def monotonic(self) -> float:
+        """Seconds that only ever go forward, from an arbitrary zero."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Waits that many of this clock's seconds."""
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class ScaledClock:
+    """Runs `speed` times faster than the machine's time, from `start` on: the demo's clock."""
+
+    def __init__(self, speed: float, start: float) -> None:
+        self.speed = speed
+        self._start = start
+        self._zero = time.monotonic()
+
+    def now(self) -> float:
+        return self._start + self.monotonic()
+
+    def monotonic(self) -> float:
+        return (time.monotonic() - self._zero) * self.speed
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / self.speed)
+
+
+def utc_text(at: float) -> str:
+    """`2026-03-01T10:15:00Z`, for people and logs."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
