@@ -159,7 +159,7 @@ class MeterPoint:
     name: str
     device_id: str  # the site file's device
     role: Role
-    device_type: str  # the cloud's word, chosen by `cloud/` or the site file
+    device_type: str  # the cloud's word when the site file names one; else empty: `cloud/` goes by the role
     quantities: frozenset[Quantity]
     counters: Mapping[Quantity, Counter] = field(default_factory=dict)
     stale_after_s: float = 30.0  # how old a gauge may be at an interval's end

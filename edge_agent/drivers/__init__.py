@@ -1,0 +1,21 @@
+"""Floor 3: I/O with devices. A driver hands over one Sample of its device at a time.
+
+Modbus asks the device; MQTT hands over what has arrived since. Neither ever writes to a device: only
+read function codes, and on MQTT only the requests that a device needs in order to talk.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edge_agent.model.measurements import Sample
+
+
+class Driver(Protocol):
+    """One device. A fault of the device is no exception but a Sample that says so."""
+
+    async def read(self) -> Sample:
+        """All points now. Never raises for what a device does; a point that failed is absent with its reason."""
+
+    async def close(self) -> None:
+        """Lets go of the connection; the driver is not used again."""

@@ -1,0 +1,1 @@
+"""Floor 2: device profiles, read from YAML once and immutable after."""

@@ -1,0 +1,161 @@
+"""YAML with line numbers, checked by a pydantic schema; all mistakes at once, each with its line.
+
+YAML's own guessing is switched off: every scalar arrives as the text that stands in the file, and the
+schema decides what it is. So a zip of `01067` keeps its zero and a country code of `NO` is no boolean.
+"""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edge_agent.codec.human import nearest
+from edge_agent.model.errors import ConfigError, Problem
+
+Location = tuple[str | int, ...]
+
+
+class Section(BaseModel):
+    """The base of all schemas: frozen, and a key that it does not know is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A YAML file as nested dicts, lists and text, with the line (from 1) of every place in it."""
+
+    file: str
+    data: Any
+    lines: dict[Location, int]
+
+    def line(self, location: Location) -> int:
+        """The line of a place; of the nearest place above it when it is not in the file; 0 for none."""
+        for length in range(len(location), -1, -1):
+            if location[:length] in self.lines:
+                return self.lines[location[:length]]
+        return 0
+
+    def problem(self, location: Location, text: str, hint: str = "") -> Problem:
+        """A mistake at a place of this file."""
+        return Problem(self.file, self.line(location), text, hint)
+
+
+def read_document(path: Path) -> Document:
+    """Reads a YAML file. Raises ConfigError when it cannot be read or is no YAML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError([Problem(str(path), 0, "there is no such file")]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(str(path), 0, f"cannot be read: {error}")]) from None
+    return parse_document(text, str(path))
+
+
+def parse_document(text: str, file: str) -> Document:
+    """Parses YAML text. Raises ConfigError with the line of a syntax error or of a key written twice."""
+    from ruamel.yaml import YAML  # 15 ms that a command without a file need not pay
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        root = YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 0
+        what = " ".join(str(part) for part in (error.context, error.problem) if part)
+        raise ConfigError([Problem(file, line, f"is not valid YAML: {what}", "check the indentation and the quotes")]) from None
+    except YAMLError as error:
+        raise ConfigError([Problem(file, 0, f"is not valid YAML: {error}")]) from None
+    lines: dict[Location, int] = {}
+    problems: list[Problem] = []
+    data = _plain(root, (), lines, problems, file)
+    if problems:
+        raise ConfigError(problems)
+    return Document(file, data, lines)
+
+
+def _plain(node: Any, at: Location, lines: dict[Location, int], problems: list[Problem], file: str) -> Any:
+    """A YAML node as dict, list, text or None; notes each place's line on the way."""
+    if node is None:
+        return None
+    lines.setdefault(at, node.start_mark.line + 1)
+    if isinstance(node.value, str):
+        return None if node.style is None and node.value in ("", "~", "null") else node.value
+    if node.id == "sequence":
+        return [_plain(item, (*at, number), lines, problems, file) for number, item in enumerate(node.value)]
+    mapping: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key, line = str(key_node.value), key_node.start_mark.line + 1
+        if key in mapping:
+            problems.append(Problem(file, line, f"{key!r} is written twice", "keep one of the two"))
+            continue
+        lines[(*at, key)] = line
+        mapping[key] = _plain(value_node, (*at, key), lines, problems, file)
+    return mapping
+
+
+def validate(document: Document, schema: type[SectionT]) -> SectionT:
+    """The document as `schema`. Raises ConfigError with every mistake, each with its line and a hint."""
+    try:
+        return schema.model_validate(document.data if document.data is not None else {})
+    except ValidationError as error:
+        problems = [_explain(document, schema, one) for one in error.errors(include_url=False)]
+        raise ConfigError(sorted(problems, key=lambda problem: problem.line)) from None
+
+
+def _explain(document: Document, schema: type[Section], error: Any) -> Problem:
+    location: Location = tuple(error["loc"])
+    name = _dotted(location)
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(schema, location[:-1])
+        return document.problem(location, f"unknown key {name!r}", nearest(str(location[-1]), known))
+    if error["type"] == "missing":
+        return document.problem(location[:-1], f"{name!r} is missing")
+    if error["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        return document.problem(location, f"{name or 'the file'}: should be a section of keys and values")
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    if isinstance(given, str) and repr(given) not in message and error["type"] != "value_error":
+        message = f"{message[:1].lower()}{message[1:]}, not {given!r}"
+    return document.problem(location, f"{name}: {message}" if name else message)
+
+
+def _dotted(location: Location) -> str:
+    """`('devices', 0, 'unit')` -> `devices[0].unit`."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _keys_at(schema: type[BaseModel], location: Location) -> set[str]:
+    """The keys that the schema knows at a place."""
+    current: Any = schema
+    for part in location:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            fields = {field.alias or name: field for name, field in current.model_fields.items()}
+            if part not in fields:
+                return set()
+            current = fields[str(part)].annotation
+        current = _section_in(current)
+    if isinstance(current, type) and issubclass(current, BaseModel):
+        return {field.alias or name for name, field in current.model_fields.items()}
+    return set()
+
+
+def _section_in(annotation: Any) -> Any:
+    """The schema class inside `X | None`, `list[X]` or `dict[str, X]`; the annotation itself when there is none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in typing.get_args(annotation):
+        found = _section_in(argument)
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            return found
+    return annotation

@@ -1,0 +1,250 @@
+"""What a device profile may say: the schema of `device_profiles/*.yaml`.
+
+A profile is data: one flat table with a row per point, each saying where the value is read (a register,
+a topic, or other points), how it is encoded and in which unit, which direction its plus sign means, and
+what it `is` for the house (`battery.power_w`). Everything a device's manual calls a quirk has a field
+here; nothing here is logic. `profiles/library.py` finds, extends and checks the files.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from edge_agent.codec.human import Duration, Integer
+from edge_agent.model.measurements import CounterKind, Quantity, Role
+from edge_agent.profiles.document import Section
+
+Order = Literal["big", "little"]
+Kind = Literal[
+    "meter", "inverter", "hybrid", "battery", "charger", "heat_pump", "water_heater", "plug", "switch", "thermostat", "car", "gateway", "protocol"
+]
+
+# Unit as written in a profile -> the agent's unit and the factor to it.
+UNITS: dict[str, tuple[str, float]] = {
+    "": ("", 1), "mW": ("W", 0.001), "W": ("W", 1), "kW": ("W", 1e3), "MW": ("W", 1e6),
+    "mWh": ("Wh", 0.001), "Wh": ("Wh", 1), "kWh": ("Wh", 1e3), "MWh": ("Wh", 1e6), "J": ("Wh", 1 / 3600), "Ws": ("Wh", 1 / 3600),
+    "VA": ("VA", 1), "kVA": ("VA", 1e3), "var": ("var", 1), "kvar": ("var", 1e3), "VAh": ("VAh", 1), "varh": ("varh", 1),
+    "mV": ("V", 0.001), "V": ("V", 1), "mA": ("A", 0.001), "A": ("A", 1), "Ah": ("Ah", 1), "Hz": ("Hz", 1), "mHz": ("Hz", 0.001),
+    "%": ("%", 1), "°C": ("°C", 1), "C": ("°C", 1), "K": ("K", 1), "s": ("s", 1), "min": ("s", 60), "h": ("s", 3600),
+    "l/h": ("l/h", 1), "l/min": ("l/h", 60), "bar": ("bar", 1), "rpm": ("rpm", 1),
+}  # fmt: skip
+
+
+class Direction(StrEnum):
+    """What a positive raw value means; the agent turns it to the sign of the quantity."""
+
+    IMPORT = "import"
+    CHARGING = "charging"
+    CONSUMPTION = "consumption"
+    EXPORT = "export"
+    DISCHARGING = "discharging"
+    GENERATION = "generation"
+
+    @property
+    def into_the_point(self) -> bool:
+        """True for import, charging, consumption: the directions in which `power_w` is positive."""
+        return self in (Direction.IMPORT, Direction.CHARGING, Direction.CONSUMPTION)
+
+
+class DirectionFrom(Section):
+    """A magnitude whose direction stands in another point: in its bits, or as its raw value."""
+
+    by: str
+    bits: dict[Integer, Direction] = {}
+    values: dict[Integer, Direction] = {}
+
+
+class SunSpecField(Section):
+    """A point of a SunSpec model. Of several models the first that the device has is taken."""
+
+    models: list[Integer]
+    point: str
+    module: Integer | None = None  # of a repeating block (model 160, 714), counted from 1
+
+
+class SelfDated(Section):
+    """The payload says itself when a value was true: `format` is epoch_s, epoch_ms or iso (with its offset)."""
+
+    path: str
+    format: Literal["epoch_s", "epoch_ms", "iso"] = "iso"
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) or value is None else [value]
+
+
+class PointSpec(Section):
+    """One row of the table: one value that the device offers."""
+
+    # where it is read: one of these
+    holding: Annotated[list[Integer], BeforeValidator(_listed)] | None = None  # a list: the words' own addresses, most significant first
+    input: Annotated[list[Integer], BeforeValidator(_listed)] | None = None
+    coil: Integer | None = None
+    discrete: Integer | None = None
+    sunspec: SunSpecField | None = None
+    topic: Annotated[list[str], BeforeValidator(_listed)] | None = None  # several: whichever speaks
+    sum: list[str] | None = None  # other points; `-name` subtracts, `name?` may be not available
+    first: list[str] | None = None  # the first of these points that has a value
+
+    # registers
+    as_: str = Field("", alias="as", pattern=r"^(|[us](8|16|32|64)|f(32|64)|string\(\d+\)|bcd(16|32))$")
+    word_order: Order | None = None
+    byte_order: Order | None = None
+    unit_id: str | None = None  # another unit of the same connection; may be `{parameter}`
+    shift: str | None = None  # the parameter whose stride moves the address (second connector, third heat pump)
+    mask: Integer | None = None  # the bits that hold the value, shifted down
+    scale_by: str | None = None  # the point that holds the exponent of ten, read in the same request
+    once: bool = False  # read when connecting, not at every poll: serial numbers, ratings
+
+    # payloads
+    path: Annotated[list[str], BeforeValidator(_listed)] = ["$"]  # several: the first that is there
+    where: dict[str, str] = {}  # only messages in which these paths read so
+    on_change: bool | None = None  # published when it changes: holds as long as the device is known to live
+    stale_after: Duration | None = None
+    dated: SelfDated | None = None
+
+    # the value
+    unit: str = ""
+    scale: float = 1.0
+    offset: float = 0.0  # added after scaling
+    sentinel: Annotated[list[str], BeforeValidator(_listed)] = []  # raw values that mean "not available" (NaN always does)
+    valid: tuple[float, float] | None = None  # what is possible, in `unit`
+    positive: Direction | DirectionFrom | None = None
+    map: dict[str, str | None] = {}  # raw value -> word; ~ for "says nothing"
+    bits: dict[Integer, str | None] = {}  # bit -> word; the first set bit in this order counts
+    otherwise: str | None = None  # the word for what `map` or `bits` do not list
+
+    # what it means
+    is_: str = Field("", alias="is", pattern=r"^(|[a-z_]+(\.[a-z_]+)?)$")  # `power_w`, or `battery.power_w` where there are several roles
+    counts: CounterKind = CounterKind.LIFETIME
+    one_source: bool = False  # only one source supports this row
+    note: str = ""
+
+    @property
+    def role(self) -> str:
+        """The role in `is`, empty when the device has only one."""
+        return self.is_.partition(".")[0] if "." in self.is_ else ""
+
+    @property
+    def quantity(self) -> Quantity | None:
+        """The quantity in `is`, None for a point that is only shown."""
+        return Quantity(self.is_.rpartition(".")[2]) if self.is_ else None
+
+    @property
+    def registers(self) -> int:
+        """How many registers the encoding takes (8-bit values stand in one register)."""
+        if match := re.fullmatch(r"string\((\d+)\)", self.as_):
+            return int(match[1])
+        digits = re.sub(r"\D", "", self.as_)
+        return max(1, int(digits) // 16) if digits else 1
+
+
+class ParameterSpec(Section):
+    """Something that the site file may set: `{name}` in topics, paths and unit ids, or a step of addresses."""
+
+    default: str | None = None  # None: the site file must give it
+    stride: Integer | None = None  # registers from one instance to the next; the default is the one the table shows
+    help: str = ""
+
+
+class SerialDefaults(Section):
+    """What the device's serial port is set to when it leaves the factory."""
+
+    baudrate: int = 9600
+    parity: Literal["N", "E", "O"] = "N"
+    stopbits: Literal[1, 2] = 1
+
+
+class ModbusSpec(Section):
+    """How the device wants to be asked."""
+
+    port: int = 502
+    unit: int = 1
+    serial: SerialDefaults = SerialDefaults()
+    word_order: Order = "big"
+    byte_order: Order = "big"
+    max_registers: int = Field(100, ge=1, le=125)
+    max_gap: int = Field(0, ge=0)  # registers between two points that may be read along
+    barriers: list[Integer] = []  # no request crosses from below such an address to it
+    single_reads: bool = False  # each value in a request of its own
+    pause: Duration = 0.0  # between two requests
+    connect_pause: Duration = 0.0  # after connecting, before the first request
+    timeout: Duration = 3.0
+    close_after_poll: bool = False  # leaves the device's only connection to others
+    bases: list[Integer] = [40000, 50000, 0]  # where a SunSpec map may begin
+
+
+class AvailabilitySpec(Section):
+    """A topic that says whether the device lives: by words, or by ticking (`within`)."""
+
+    topic: str
+    path: str = "$"
+    online: Annotated[list[str], BeforeValidator(_listed)] = []
+    offline: Annotated[list[str], BeforeValidator(_listed)] = []
+    within: Duration | None = None  # a heartbeat: any message not older than this
+
+
+class PublishSpec(Section):
+    """A request that the device needs in order to talk. Never a command."""
+
+    topic: str
+    payload: str = ""
+    first_payload: str | None = None  # for the first one after connecting, where it differs
+    every: Duration | None = None  # None: once after connecting
+
+
+class MqttSpec(Section):
+    """How the device talks. `{topic}` in topics is the site file's `topic:`."""
+
+    topic: str | None = None  # the default for the site file's `topic:`
+    qos: Literal[0, 1, 2] = 0
+    stale_after: Duration = 60.0
+    on_change: bool = False  # topics are published on change only (retained or not)
+    availability: Annotated[list[AvailabilitySpec], BeforeValidator(_listed)] = []  # all must say online
+    requests: list[PublishSpec] = []
+
+
+class WhenSpec(Section):
+    """What tells that a variant applies: the connection, or what a register reads when connecting."""
+
+    transport: Annotated[list[Literal["tcp", "rtu+tcp", "serial"]], BeforeValidator(_listed)] | None = None
+    point: str | None = None
+    values: list[str] = []
+    below: float | None = None
+    from_: float | None = Field(None, alias="from")
+
+
+class VariantSpec(Section):
+    """Another firmware or model of the same map: what it changes, and how it is recognised."""
+
+    help: str = ""
+    when: WhenSpec | None = None  # None: only by the site file's `variant:`
+    modbus: dict[str, Any] = {}
+    mqtt: dict[str, Any] = {}
+    points: dict[str, dict[str, Any] | None] = {}
+
+
+class ProfileSpec(Section):
+    """A device profile as it stands in its file (after `extends` and the variant are merged in)."""
+
+    vendor: str
+    models: Annotated[list[str], BeforeValidator(_listed)] = []
+    kind: Kind
+    transport: Literal["modbus", "mqtt"]
+    role: Role | Literal["any"] | None = None  # `any`: the site file says it; None: the points name several
+    extends: str | None = None
+    setup: str = ""  # what the installer must do on the device
+    notes: Annotated[list[str], BeforeValidator(_listed)] = []
+    sources: Annotated[list[str], BeforeValidator(_listed)] = []
+    confidence: Literal["two-sources", "mixed", "one-source"] = "one-source"
+    identity: str | None = None  # the point with the serial number
+    offline_after: Duration | None = None
+    parameters: dict[str, ParameterSpec] = {}
+    modbus: ModbusSpec = ModbusSpec()
+    mqtt: MqttSpec = MqttSpec()
+    variants: dict[str, VariantSpec] = {}
+    points: dict[str, PointSpec]
