@@ -31,28 +31,27 @@ class ValueRule:
     is_text: bool = False  # a serial number, a version
 
 
-def to_reading(rule: ValueRule, raw: Raw, at: float, shown: str = "") -> Reading:
-    """The reading of a raw value at a time. `shown` is what a person may see of the raw form."""
-    shown = shown or key_of(raw)
+def to_reading(rule: ValueRule, raw: Raw, at: float, source: str | tuple[int, ...] = "") -> Reading:
+    """The reading of a raw value at a time. `source` is what it came from: the registers, or the payload."""
 
     def absent(quality: Quality, reason: str) -> Reading:
-        return Reading(None, rule.unit, quality, at, reason, shown)
+        return Reading(None, rule.unit, quality, at, reason, source)
 
-    if raw is None or key_of(raw) in rule.sentinels:
-        return absent(Quality.NOT_AVAILABLE, f"the device says not available ({shown or 'null'})")
+    if raw is None or (rule.sentinels and key_of(raw) in rule.sentinels):
+        return absent(Quality.NOT_AVAILABLE, f"the device says not available ({key_of(raw) or 'null'})")
     if rule.is_text:
-        return Reading(str(raw).strip(), "", Quality.OK, at, "", shown)
+        return Reading(str(raw).strip(), "", Quality.OK, at, "", source)
     if rule.words or rule.bits or rule.is_flag:
-        return _word_reading(rule, raw, at, shown)
+        return _word_reading(rule, raw, at, source)
     number = _number(raw)
     if number is None:
-        return absent(Quality.UNKNOWN, f"{shown!r} is no number")
+        return absent(Quality.UNKNOWN, f"{key_of(raw)[:40]!r} is no number")
     if not math.isfinite(number):
-        return absent(Quality.NOT_AVAILABLE, f"the device says not available ({shown})")
+        return absent(Quality.NOT_AVAILABLE, f"the device says not available ({key_of(raw)})")
     value = number * rule.factor + rule.offset
     if rule.valid and not rule.valid[0] <= value <= rule.valid[1]:
         return absent(Quality.OUT_OF_RANGE, f"{value:g} {rule.unit} is outside {rule.valid[0]:g} to {rule.valid[1]:g}".replace("  ", " "))
-    return Reading(value, rule.unit, Quality.OK, at, "", shown)
+    return Reading(value, rule.unit, Quality.OK, at, "", source)
 
 
 def key_of(raw: Raw) -> str:
@@ -64,13 +63,13 @@ def key_of(raw: Raw) -> str:
     return "" if raw is None else str(raw)
 
 
-def _word_reading(rule: ValueRule, raw: Raw, at: float, shown: str) -> Reading:
+def _word_reading(rule: ValueRule, raw: Raw, at: float, source: str | tuple[int, ...]) -> Reading:
     word, known = _word(rule, raw)
     if not known:
-        return Reading(None, "", Quality.UNKNOWN, at, f"{shown!r} is not in the profile's list", shown)
+        return Reading(None, "", Quality.UNKNOWN, at, f"{key_of(raw)[:40]!r} is not in the profile's list", source)
     if word is None:
-        return Reading(None, "", Quality.NOT_AVAILABLE, at, f"{shown!r} says nothing here", shown)
-    return Reading(word == "on" if rule.is_flag else word, "", Quality.OK, at, "", shown)
+        return Reading(None, "", Quality.NOT_AVAILABLE, at, f"{key_of(raw)[:40]!r} says nothing here", source)
+    return Reading(word == "on" if rule.is_flag else word, "", Quality.OK, at, "", source)
 
 
 def _word(rule: ValueRule, raw: Raw) -> tuple[str | None, bool]:

@@ -123,12 +123,17 @@ class Reading:
     quality: Quality
     at: float  # UTC epoch seconds: when it was true, as far as known
     reason: str = ""
-    raw: str = ""  # the words or the payload it came from, for people
+    raw: str | tuple[int, ...] = ""  # the registers or the payload it came from, for people
 
     @property
     def number(self) -> float | None:
         """The value as a number; None when absent or when it is a word."""
         return float(self.value) if isinstance(self.value, int | float) else None
+
+    @property
+    def raw_text(self) -> str:
+        """Registers as `0x1234 0x5678`, a payload as it came."""
+        return self.raw if isinstance(self.raw, str) else " ".join(f"0x{word:04X}" for word in self.raw)
 
 
 @dataclass(frozen=True, slots=True)
