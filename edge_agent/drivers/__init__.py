@@ -14,6 +14,10 @@ from edge_agent.model.measurements import Sample
 class Driver(Protocol):
     """One device. A fault of the device is no exception but a Sample that says so."""
 
+    @property
+    def serial(self) -> str:
+        """The device's serial number, empty until it is known or when the profile has none."""
+
     async def read(self) -> Sample:
         """All points now. Never raises for what a device does; a point that failed is absent with its reason."""
 

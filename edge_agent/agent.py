@@ -1,0 +1,287 @@
+"""The agent: polls the devices, meters, queues and uploads, until it is told to stop.
+
+It wires the floors below and owns the loops; what a number means is decided further down. A site file
+is in force for one `_Shift`; SIGHUP ends the shift and starts another on the same queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+from edge_agent import __version__
+from edge_agent.cloud.mapping import to_events
+from edge_agent.config import Site, load_site
+from edge_agent.control import Answer, listening, state_lock
+from edge_agent.devices import Devices
+from edge_agent.inspection import describe_sample, queue_answer
+from edge_agent.metering.metering import Metering, Outcome
+from edge_agent.model.clock import Clock, utc_text
+from edge_agent.model.errors import ConfigError, EdgeAgentError, StorageError
+from edge_agent.model.events import Event
+from edge_agent.model.measurements import MeterPoint, Sample
+from edge_agent.outbox.outbox import Outbox
+from edge_agent.profiles.meaning import measurements, meanings, meter_points
+from edge_agent.profiles.setup import DeviceSetup
+
+log = logging.getLogger(__name__)
+
+CLOCK_STEP_S = 2.0  # wall and monotonic time further apart than this between two polls: the clock was set
+GATHER_S = 0.5  # what closes within this time of each other is stored in one transaction
+STOP_S = 3.0  # how long an upload in flight may take to be settled when the agent stops
+
+
+class Agent:
+    """One house. `run` returns when `stop` is set, with everything that was measured on disk."""
+
+    def __init__(self, site: Site, clock: Clock) -> None:
+        self._site = site
+        self._clock = clock
+        self._reload = asyncio.Event()
+        self._shift: _Shift | None = None
+
+    def reload(self) -> None:
+        """Reads the site file again. A faulty one is refused with its mistakes, and the old one stays in force."""
+        try:
+            site = load_site(self._site.file)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("%s", problem)
+            log.error("the site file was not taken over; the one from before stays in force")
+            return
+        if site.database != self._site.database:
+            log.error("storage.path cannot change while the agent runs; restart it")
+            return
+        self._site = site
+        self._reload.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs until `stop` is set. Raises AgentBusy when another agent runs, StorageError when there is no queue to write."""
+        folder = self._site.database.parent
+        with state_lock(folder):
+            outbox = await Outbox.open(self._site.database, self._site.max_size, self._clock)
+            try:
+                async with listening(folder, {"read": self._answer_read, "queue": self._answer_queue(outbox)}):
+                    while not stop.is_set():
+                        self._reload.clear()
+                        async with _Shift.started(self._site, self._clock, outbox) as self._shift:
+                            await _either(stop, self._reload)
+            finally:
+                await outbox.close()
+
+    async def _answer_read(self, request: dict[str, Any]) -> Answer:
+        if self._shift is None:
+            raise EdgeAgentError("the agent is starting; ask again in a moment")
+        return {"devices": await self._shift.read_now(str(request.get("device") or ""))}
+
+    def _answer_queue(self, outbox: Outbox) -> Any:
+        async def answer(request: dict[str, Any]) -> Answer:
+            result = await outbox.call(lambda queue: queue_answer(queue, request))
+            if request.get("action") == "retry" and self._shift is not None:
+                self._shift.uploader.wake()
+            return result
+
+        return answer
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Waits until one of the events is set."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
+
+
+class _Shift:
+    """The time during which one site file is in force."""
+
+    def __init__(self, site: Site, clock: Clock, outbox: Outbox, metering_state: Any, serials: dict[str, str]) -> None:
+        from edge_agent.uplink.client import MoostClient
+        from edge_agent.uplink.uploader import Uploader
+
+        self._site = site
+        self._clock = clock
+        self._outbox = outbox
+        self._serials = serials
+        self._setups = {setup.id: setup for setup in site.devices}
+        self._rows = {setup.id: meanings(setup) for setup in site.devices}
+        self._points: dict[str, MeterPoint] = {point.id: point for setup in site.devices for point in meter_points(setup)}
+        self._metering = Metering(list(self._points.values()), site.interval_s, site.poll_interval_s, metering_state)
+        self._devices = Devices(site.devices, site.mqtt, clock, serials)
+        self._client = MoostClient(site.account, clock)
+        self.uploader = Uploader(outbox, self._client, site.upload, clock, site.interval_s)
+        self._samples: dict[str, Sample] = {}
+        self._pending: list[Event] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._storage_failed = False
+        self._reading: dict[str, asyncio.Task[None]] = {}
+        self._drift = clock.now() - clock.monotonic()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def started(cls, site: Site, clock: Clock, outbox: Outbox) -> AsyncIterator[_Shift]:
+        """Runs the loops while the block does; leaves everything that was measured on disk."""
+        for warning in site.warnings:
+            log.warning("%s", warning)
+        state = json.loads(await outbox.load_state("metering") or "null")
+        serials = json.loads(await outbox.load_state("serials") or "{}")
+        shift = cls(site, clock, outbox, state, serials)
+        log.info("edge-agent %s: %d devices, building %s, queue %s", __version__, len(site.devices), site.account.building_id, site.database)
+        stop = asyncio.Event()
+        upload = asyncio.create_task(shift.uploader.run(stop), name="upload")
+        loops = [*shift._poll_loops(), asyncio.create_task(shift._register(), name="register")]
+        try:
+            yield shift
+        finally:
+            await _cancel([*loops, *shift._reading.values()])
+            stop.set()
+            await shift._end(upload)
+
+    async def _end(self, upload: asyncio.Task[None]) -> None:
+        """Stores the open interval, lets an upload in flight settle, and lets go of the devices."""
+        if self._flushing is not None:
+            await asyncio.wait([self._flushing])
+        await self._store()
+        await asyncio.gather(asyncio.wait([upload], timeout=STOP_S), self._devices.close())
+        await _cancel([upload])
+        await self._client.close()
+
+    # polling
+
+    def _poll_loops(self) -> list[asyncio.Task[None]]:
+        """One loop for all devices of one poll interval, so that they wake together (a tenth of the idle cost)."""
+        periods: dict[float, list[DeviceSetup]] = {}
+        for setup in self._site.devices:
+            periods.setdefault(setup.poll_interval_s, []).append(setup)
+        return [asyncio.create_task(self._poll(setups, period), name=f"poll {period:g} s") for period, setups in periods.items()]
+
+    async def _poll(self, setups: list[DeviceSetup], period: float) -> None:
+        """Reads each device on the wall clock's multiples of `period`; one that is slow misses its turn, the others do not."""
+        due = self._clock.now()
+        while True:
+            for setup in setups:
+                if setup.id not in self._reading:
+                    task = asyncio.create_task(self._read(setup), name=f"read {setup.id}")
+                    self._reading[setup.id] = task
+            self._take(self._metering.tick(self._clock.now()))
+            now = self._clock.now()
+            due = (math.floor(max(now, due if due - now < period else 0) / period + 1e-6) + 1) * period
+            await self._clock.sleep(max(0.0, due - now))
+            self._watch_clock()
+
+    async def _read(self, setup: DeviceSetup) -> None:
+        try:
+            self._use(setup, await self._devices.drivers[setup.id].read())
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # a fault of ours in one device's data must not end the others
+            log.exception("%s: reading failed inside the agent; please report this", setup.id)
+        finally:
+            self._reading.pop(setup.id, None)
+
+    def _use(self, setup: DeviceSetup, sample: Sample) -> None:
+        self._samples[setup.id] = sample
+        for point_id, readings in measurements(self._rows[setup.id], sample).items():
+            self._take(self._metering.update(point_id, readings, sample.at))
+
+    def _watch_clock(self) -> None:
+        """A step of the wall clock re-dates what is held, so that no interval is cut twice or lost."""
+        drift = self._clock.now() - self._clock.monotonic()
+        step, self._drift = drift - self._drift, drift
+        if abs(step) > CLOCK_STEP_S:
+            log.warning("the clock was set by %+.0f s; it is now %s", step, utc_text(self._clock.now()))
+            self._metering.shift(step)
+
+    async def read_now(self, device: str) -> list[Answer]:
+        """One reading of a device (of all: empty) now, as `read` shows it. Raises EdgeAgentError for an unknown one."""
+        if device and device not in self._setups:
+            raise EdgeAgentError(f"there is no device {device!r}; known: {', '.join(self._setups)}")
+        chosen = [self._setups[device]] if device else list(self._setups.values())
+        samples = await asyncio.gather(*(self._devices.drivers[setup.id].read() for setup in chosen))
+        for setup, sample in zip(chosen, samples, strict=True):
+            self._use(setup, sample)
+        return [describe_sample(setup, sample) for setup, sample in zip(chosen, samples, strict=True)]
+
+    # storing
+
+    def _take(self, outcomes: Iterable[Outcome]) -> None:
+        """Turns what metering found into events, to be stored with what closes at the same time."""
+        found = [
+            event
+            for outcome in outcomes
+            for event in to_events(outcome, self._points, (self._site.household_id, self._site.household_name), self._site.decisions)
+        ]
+        if found:
+            self._pending += found
+            if self._flushing is None:
+                self._flushing = asyncio.create_task(self._flush(), name="store")
+
+    async def _flush(self) -> None:
+        try:
+            await self._clock.sleep(GATHER_S)
+            await self._store()
+        finally:
+            self._flushing = None
+
+    async def _store(self) -> None:
+        """The pending events and the state they follow from, in one transaction; on failure both wait for the next."""
+        events, self._pending = self._pending, []
+        self._serials |= self._devices.serials
+        state = {"metering": json.dumps(self._metering.state()), "serials": json.dumps(self._serials)}
+        try:
+            await self._outbox.commit(events, state)
+        except StorageError as error:
+            self._pending = events + self._pending
+            if not self._storage_failed:
+                log.error("%s; %d events are held in memory until the queue can be written", error, len(self._pending))
+            self._storage_failed = True
+            return
+        if self._storage_failed:
+            log.info("the queue can be written again")
+            self._storage_failed = False
+        self.uploader.wake()
+
+    # the building
+
+    async def _register(self) -> None:
+        """Creates or updates the building, once, as soon as the cloud lets it."""
+        if self._site.building is None:
+            return
+        from edge_agent.uplink.registration import keep_registered
+
+        await keep_registered(self._client, self._site.building, self._cloud_devices(), self._outbox, self._clock)
+
+    def _cloud_devices(self) -> list[dict[str, str]]:
+        from edge_agent.cloud.vocabulary import device_type
+
+        models = {setup.id: f"{setup.profile.spec.vendor} {setup.profile.name}" for setup in self._site.devices}
+        return [
+            {"id": point.id, "type": device_type(point), "name": point.name, "product_name": models[point.device_id]} for point in self._points.values()
+        ]
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def run_agent(path: Path, clock: Clock) -> None:
+    """`edge-agent run`: one agent for a site file, stopped by SIGTERM or SIGINT, made to re-read it by SIGHUP."""
+    import signal
+
+    agent = Agent(load_site(path), clock)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, agent.reload)
+    await agent.run(stop)

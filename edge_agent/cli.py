@@ -1,0 +1,162 @@
+"""The `edge-agent` command. Parses, calls one function, prints; errors become a line and an exit code.
+
+Exit codes: 0 done, 1 a mistake in what was given (site file, device), 2 wrong usage, 3 something outside
+(device silent, queue not writable, another agent running).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from edge_agent import __version__
+from edge_agent.model.errors import ConfigError, EdgeAgentError
+
+DEFAULT_CONFIG = "/etc/edge-agent/agent.yaml"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code. No traceback reaches a user."""
+    options = _parser().parse_args(arguments)
+    _log_to_stderr(options)
+    try:
+        return int(options.run(options))
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return 1
+    except EdgeAgentError as error:
+        print(f"edge-agent: {error}", file=sys.stderr)
+        return 3
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-agent", description="Reads a house's energy devices and delivers their events to the MOOST cloud.")
+    parser.add_argument("--version", action="version", version=f"edge-agent {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = _command(commands, "run", _run, "run the agent until it is stopped")
+    run.add_argument("--verbose", action="store_true", help="log what is usually not worth a line")
+
+    _command(commands, "check", _check, "check the site file and the profiles it names")
+
+    read = _command(commands, "read", _read, "show one reading of each point now")
+    read.add_argument("device", nargs="?", default="", metavar="DEVICE", help="the device's id (default: all)")
+    read.add_argument("--json", action="store_true", help="print JSON")
+    read.add_argument("--wait", type=float, default=10.0, metavar="SECONDS", help="how long to listen for MQTT devices when no agent runs (default: 10)")
+
+    queue = _command(commands, "queue", _queue, "show and mend the queue of events")
+    queue.add_argument(
+        "action",
+        nargs="?",
+        default="stats",
+        choices=["stats", "list", "dead", "retry"],
+        help="stats: figures; list: what waits; dead: what the cloud refused; retry: put that back (default: stats)",
+    )
+    queue.add_argument("--json", action="store_true", help="print JSON")
+    queue.add_argument("--limit", type=int, default=50, metavar="N", help="rows to list (default: 50)")
+
+    demo = commands.add_parser("demo", help="run a simulated house on this machine", description="A whole simulated house: devices, broker and cloud.")
+    demo.add_argument("--speed", type=float, default=60.0, metavar="FACTOR", help="how much faster than real time (default: 60)")
+    demo.add_argument("--duration", default=None, metavar="TIME", help="end after that time with a summary, e.g. 60s (default: until Ctrl-C)")
+    demo.set_defaults(run=_demo, verbose=False)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.add_argument("--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="FILE", help=f"the site file (default: {DEFAULT_CONFIG})")
+    parser.set_defaults(run=run, verbose=False)
+    return parser
+
+
+def _log_to_stderr(options: argparse.Namespace) -> None:
+    level = logging.INFO if options.command == "run" else logging.ERROR
+    journal = "JOURNAL_STREAM" in os.environ  # the journal has its own time stamps
+    shape = "%(levelname)s %(message)s" if journal else "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=level, format=shape)
+    logging.getLogger("edge_agent").setLevel(logging.DEBUG if options.verbose else level)
+    logging.getLogger().setLevel(logging.WARNING)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from edge_agent.agent import run_agent
+    from edge_agent.model.clock import SystemClock
+
+    asyncio.run(run_agent(options.config, SystemClock()))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from edge_agent.config import load_site
+
+    site = load_site(options.config)
+    for warning in site.warnings:
+        print(f"{options.config}: warning: {warning}")
+    print(f"{options.config}: ok: {len(site.devices)} devices ({', '.join(setup.id for setup in site.devices)}) for building {site.account.building_id}")
+    return 0
+
+
+def _read(options: argparse.Namespace) -> int:
+    from edge_agent.config import load_site
+    from edge_agent.control import ask, state_lock
+    from edge_agent.inspection import reading_text, read_without_agent
+
+    site = load_site(options.config)
+    folder = site.database.parent
+    answer = ask(folder, {"command": "read", "device": options.device}) if folder.is_dir() else None
+    if answer is None:
+        with state_lock(folder):
+            answer = {"devices": asyncio.run(read_without_agent(site, options.device, options.wait))}
+    if options.json:
+        print(json.dumps(answer["devices"], indent=2, ensure_ascii=False))
+    else:
+        print("\n\n".join(reading_text(device) for device in answer["devices"]))
+    return 3 if any(device["error"] for device in answer["devices"]) else 0
+
+
+def _queue(options: argparse.Namespace) -> int:
+    from edge_agent.config import load_site
+    from edge_agent.control import ask, state_lock
+    from edge_agent.inspection import queue_answer, queue_text
+    from edge_agent.outbox.outbox import Queue
+
+    site = load_site(options.config)
+    folder = site.database.parent
+    request = {"action": options.action, "limit": options.limit}
+    answer = ask(folder, {"command": "queue", **request}) if folder.is_dir() else None
+    if answer is None:
+        if not site.database.exists():
+            raise EdgeAgentError(f"there is no queue yet: {site.database} does not exist; it is made when the agent first runs")
+        with state_lock(folder), Queue.opened(site.database, site.max_size) as queue:
+            answer = queue_answer(queue, request)
+    if options.json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        for line in queue_text(answer):
+            print(line)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from edge_agent.codec.human import parse_duration
+    from edge_agent.demo.app import main as demo
+
+    try:
+        duration = None if options.duration is None else float(str(parse_duration(options.duration)))
+    except ValueError as error:
+        raise EdgeAgentError(f"--duration: {error}") from None
+    if not options.speed > 0:
+        raise EdgeAgentError("--speed: write a number above 0, such as 60")
+    return demo(options.speed, duration)

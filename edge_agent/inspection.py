@@ -1,0 +1,130 @@
+"""What `read` and `queue` show, as data (for `--json` and the agent's socket) and as text for a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.drivers import Driver
+from edge_agent.model.clock import Clock, utc_text
+from edge_agent.model.errors import EdgeAgentError
+from edge_agent.model.measurements import Sample
+from edge_agent.profiles.meaning import meanings, measurements
+from edge_agent.profiles.setup import DeviceSetup
+
+if TYPE_CHECKING:
+    from edge_agent.config import Site
+    from edge_agent.outbox.outbox import Queue
+
+Answer = dict[str, Any]
+
+
+def describe_sample(setup: DeviceSetup, sample: Sample) -> Answer:
+    """One device's readings: for each point value, unit, quality, raw words or payload, and what it means for the house."""
+    rows = meanings(setup)
+    values = measurements(rows, sample)
+    means = {row.point: (f"{row.meter_point_id} {row.quantity}", values[row.meter_point_id][row.quantity].value) for row in rows}
+    return {
+        "id": setup.id,
+        "name": setup.name,
+        "profile": setup.profile.name,
+        "address": f"{setup.connection} unit {setup.unit}" if setup.connection else f"topic {setup.topic}",
+        "at": utc_text(sample.at),
+        "round_trip_ms": round(sample.round_trip_s * 1000, 1),
+        "error": sample.error,
+        "points": [
+            {
+                "point": name,
+                "value": reading.value,
+                "unit": reading.unit,
+                "quality": reading.quality.value,
+                "reason": reading.reason,
+                "at": utc_text(reading.at),
+                "raw": reading.raw_text,
+                "means": means.get(name, ("", None))[0],
+                "meaning_value": means.get(name, ("", None))[1],
+            }
+            for name, reading in sample.readings.items()
+        ],
+    }
+
+
+def reading_text(device: Answer) -> str:
+    """A device's readings as a table for the terminal."""
+    head = f"{device['id']} ({device['name']}): {device['profile']} at {device['address']}"
+    if device["error"]:
+        return f"{head}\n  {device['error']}"
+    rows = [
+        (
+            point["point"],
+            "-" if point["value"] is None else f"{_shown(point['value'])} {point['unit']}".rstrip(),
+            f"{point['means']} = {_shown(point['meaning_value'])}" if point["means"] and point["meaning_value"] is not None else point["means"],
+            point["quality"] + (f": {point['reason']}" if point["reason"] else ""),
+            point["raw"] if len(point["raw"]) <= 40 else point["raw"][:39] + "…",
+        )
+        for point in device["points"]
+    ]
+    return f"{head}, {device['round_trip_ms']:g} ms\n" + table(("point", "value", "means", "quality", "raw"), rows)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Left-aligned columns, two spaces apart, indented by two."""
+    lines = [tuple(head), *(tuple(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def queue_answer(queue: Queue, request: Answer) -> Answer:
+    """`queue stats | list | dead | retry` on the open queue. Raises EdgeAgentError for another action."""
+    action, limit = request.get("action"), int(request.get("limit") or 50)
+    if action == "stats":
+        return {"stats": queue.stats()}
+    if action == "list":
+        return {"events": [_event(waiting) for waiting in queue.waiting(limit)]}
+    if action == "dead":
+        return {"dead": [_event(letter) | {"status": letter["status"], "reason": letter["reason"]} for letter in queue.dead_letters(limit)]}
+    if action == "retry":
+        return {"retried": queue.retry_dead()}
+    raise EdgeAgentError(f"the queue does not know {action!r}")
+
+
+def _event(row: Any) -> Answer:
+    return dict(row)
+
+
+def queue_text(answer: Answer) -> Iterator[str]:
+    """A queue's answer as lines for the terminal."""
+    yield str(answer)
+
+
+async def read_without_agent(site: Site, device: str, wait_s: float) -> list[Answer]:
+    """`read` when no agent runs: connects by itself; MQTT devices are listened to for up to `wait_s` seconds."""
+    from edge_agent.devices import Devices
+    from edge_agent.model.clock import SystemClock
+
+    chosen = [setup for setup in site.devices if device in ("", setup.id)]
+    if not chosen:
+        raise EdgeAgentError(f"there is no device {device!r}; known: {', '.join(setup.id for setup in site.devices)}")
+    clock = SystemClock()
+    devices = Devices(chosen, site.mqtt, clock, {})
+    try:
+        return list(await asyncio.gather(*(_read_patiently(setup, devices.drivers[setup.id], clock, wait_s) for setup in chosen)))
+    finally:
+        await devices.close()
+
+
+async def _read_patiently(setup: DeviceSetup, driver: Driver, clock: Clock, wait_s: float) -> Answer:
+    """One reading; over MQTT again and again until every point that means something has a value, or time is up."""
+    until = clock.monotonic() + (wait_s if setup.connection is None else 0)
+    wanted = {row.point for row in meanings(setup)}
+    while True:
+        sample = await driver.read()
+        missing = sample.error or any(sample.readings[point].value is None for point in wanted if point in sample.readings)
+        if not missing or clock.monotonic() >= until:
+            return describe_sample(setup, sample)
+        await clock.sleep(0.2)
