@@ -24,7 +24,7 @@ def value_rule(point: PointSpec) -> ValueRule:
         bits=tuple(point.bits.items()),
         otherwise=point.otherwise,
         is_flag=flag,
-        is_text=point.as_.startswith("string") and not (point.map or flag),
+        is_text=point.as_.startswith(("string", "text")) and not (point.map or flag),
     )
 
 

@@ -12,9 +12,11 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from edge_agent.codec.human import Duration, Integer
+from edge_agent.codec.payloads import compile_path
+from edge_agent.codec.topics import topic_mistake
 from edge_agent.model.measurements import CounterKind, Quantity, Role
 from edge_agent.profiles.document import Section
 
@@ -50,6 +52,26 @@ class Direction(StrEnum):
         return self in (Direction.IMPORT, Direction.CHARGING, Direction.CONSUMPTION)
 
 
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) or value is None else [value]
+
+
+def _payload_path(text: str) -> str:
+    compile_path(text)
+    return text
+
+
+def _topic(text: str) -> str:
+    """A topic as profiles write it: with `{parameters}`, which stand for whole or partial levels."""
+    if mistake := topic_mistake(text):
+        raise ValueError(mistake)
+    return text
+
+
+PayloadPath = Annotated[str, AfterValidator(_payload_path)]
+Topic = Annotated[str, AfterValidator(_topic)]
+
+
 class DirectionFrom(Section):
     """A magnitude whose direction stands in another point: in its bits, or as its raw value."""
 
@@ -69,12 +91,15 @@ class SunSpecField(Section):
 class SelfDated(Section):
     """The payload says itself when a value was true: `format` is epoch_s, epoch_ms or iso (with its offset)."""
 
-    path: str
+    path: PayloadPath
     format: Literal["epoch_s", "epoch_ms", "iso"] = "iso"
 
 
-def _listed(value: object) -> object:
-    return value if isinstance(value, list) or value is None else [value]
+class IndexBy(Section):
+    """Where `[*]` in a path points: the position at which the list on another topic has a value."""
+
+    topic: Topic
+    equals: str
 
 
 class PointSpec(Section):
@@ -86,12 +111,12 @@ class PointSpec(Section):
     coil: Integer | None = None
     discrete: Integer | None = None
     sunspec: SunSpecField | None = None
-    topic: Annotated[list[str], BeforeValidator(_listed)] | None = None  # several: whichever speaks
+    topic: Annotated[list[Topic], BeforeValidator(_listed)] | None = None  # several: whichever speaks
     sum: list[str] | None = None  # other points; `-name` subtracts, `name?` may be not available
     first: list[str] | None = None  # the first of these points that has a value
 
     # registers
-    as_: str = Field("", alias="as", pattern=r"^(|[us](8|16|32|64)|f(32|64)|string\(\d+\)|bcd(16|32))$")
+    as_: str = Field("", alias="as", pattern=r"^(|[us](8|16|32|64)|f(32|64)|string\(\d+\)|bcd(16|32)|text)$")
     word_order: Order | None = None
     byte_order: Order | None = None
     unit_id: str | None = None  # another unit of the same connection; may be `{parameter}`
@@ -101,8 +126,11 @@ class PointSpec(Section):
     once: bool = False  # read when connecting, not at every poll: serial numbers, ratings
 
     # payloads
-    path: Annotated[list[str], BeforeValidator(_listed)] = ["$"]  # several: the first that is there
-    where: dict[str, str] = {}  # only messages in which these paths read so
+    path: Annotated[list[PayloadPath], BeforeValidator(_listed)] = ["$"]  # several: the first that is there
+    where: dict[PayloadPath, str] = {}  # only messages in which these paths read so
+    array: Literal["", "sum", "mean"] = ""  # what to make of an array: a device with several phases gives one number for each
+    split: str = ""  # the payload is text whose parts this separates: `$[0]` is the first
+    index_by: IndexBy | None = None  # what `[*]` in the path stands for
     on_change: bool | None = None  # published when it changes: holds as long as the device is known to live
     stale_after: Duration | None = None
     dated: SelfDated | None = None
@@ -181,8 +209,8 @@ class ModbusSpec(Section):
 class AvailabilitySpec(Section):
     """A topic that says whether the device lives: by words, or by ticking (`within`)."""
 
-    topic: str
-    path: str = "$"
+    topic: Topic
+    path: Annotated[list[PayloadPath], BeforeValidator(_listed)] = ["$"]
     online: Annotated[list[str], BeforeValidator(_listed)] = []
     offline: Annotated[list[str], BeforeValidator(_listed)] = []
     within: Duration | None = None  # a heartbeat: any message not older than this
@@ -191,14 +219,18 @@ class AvailabilitySpec(Section):
 class PublishSpec(Section):
     """A request that the device needs in order to talk. Never a command."""
 
-    topic: str
+    topic: Topic
     payload: str = ""
     first_payload: str | None = None  # for the first one after connecting, where it differs
     every: Duration | None = None  # None: once after connecting
 
 
 class MqttSpec(Section):
-    """How the device talks. `{topic}` in topics is the site file's `topic:`."""
+    """How the device talks.
+
+    `{topic}` in topics is the site file's `topic:`; `{reply}` is a name of our own, for devices that answer a
+    request on a topic that the asker chooses.
+    """
 
     topic: str | None = None  # the default for the site file's `topic:`
     qos: Literal[0, 1, 2] = 0
