@@ -6,9 +6,9 @@ its reason. Nothing here clamps, guesses or puts a 0.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite as _isfinite
 
 from edge_agent.model.measurements import Quality, Reading
 
@@ -31,27 +31,34 @@ class ValueRule:
     is_text: bool = False  # a serial number, a version
 
 
-def to_reading(rule: ValueRule, raw: Raw, at: float, source: str | tuple[int, ...] = "") -> Reading:
-    """The reading of a raw value at a time. `source` is what it came from: the registers, or the payload."""
+def to_reading(rule: ValueRule, raw: Raw, at: float, source: str | tuple[int, ...] = "", exponent: int = 0) -> Reading:
+    """The reading of a raw value at a time.
 
-    def absent(quality: Quality, reason: str) -> Reading:
-        return Reading(None, rule.unit, quality, at, reason, source)
-
+    `source` is what it came from: the registers, or the payload. `exponent` is the power of ten that the
+    device itself gives beside the value (SunSpec's scale factors).
+    """
     if raw is None or (rule.sentinels and key_of(raw) in rule.sentinels):
-        return absent(Quality.NOT_AVAILABLE, f"the device says not available ({key_of(raw) or 'null'})")
+        return _absent(rule, Quality.NOT_AVAILABLE, f"the device says not available ({key_of(raw) or 'null'})", at, source)
     if rule.is_text:
-        return Reading(str(raw).strip(), "", Quality.OK, at, "", source)
+        return Reading(key_of(raw).strip(), "", Quality.OK, at, "", source)
     if rule.words or rule.bits or rule.is_flag:
         return _word_reading(rule, raw, at, source)
     number = _number(raw)
     if number is None:
-        return absent(Quality.UNKNOWN, f"{key_of(raw)[:40]!r} is no number")
-    if not math.isfinite(number):
-        return absent(Quality.NOT_AVAILABLE, f"the device says not available ({key_of(raw)})")
+        return _absent(rule, Quality.UNKNOWN, f"{key_of(raw)[:40]!r} is no number", at, source)
+    if exponent:
+        number = number * 10.0**exponent if exponent > 0 else number / 10.0**-exponent
     value = number * rule.factor + rule.offset
+    if not _isfinite(value):
+        return _absent(rule, Quality.NOT_AVAILABLE, f"the device says not available ({key_of(raw)})", at, source)
     if rule.valid and not rule.valid[0] <= value <= rule.valid[1]:
-        return absent(Quality.OUT_OF_RANGE, f"{value:g} {rule.unit} is outside {rule.valid[0]:g} to {rule.valid[1]:g}".replace("  ", " "))
+        text = f"{value:g} {rule.unit} is outside {rule.valid[0]:g} to {rule.valid[1]:g}".replace("  ", " ")
+        return _absent(rule, Quality.OUT_OF_RANGE, text, at, source)
     return Reading(value, rule.unit, Quality.OK, at, "", source)
+
+
+def _absent(rule: ValueRule, quality: Quality, reason: str, at: float, source: str | tuple[int, ...]) -> Reading:
+    return Reading(None, rule.unit, quality, at, reason, source)
 
 
 def key_of(raw: Raw) -> str:
@@ -89,6 +96,8 @@ def _word(rule: ValueRule, raw: Raw) -> tuple[str | None, bool]:
 
 def _number(raw: Raw) -> float | None:
     """A number from a number or from its text; None for anything else (a boolean is no number)."""
+    if type(raw) is float or type(raw) is int:
+        return raw
     if isinstance(raw, bool) or raw is None:
         return None
     if isinstance(raw, str):

@@ -32,13 +32,14 @@ class DeviceProfile:
     name: str
     spec: ProfileSpec
     document: Document
+    variant: str = ""  # the variant that is merged in; empty: a driver may still recognise one
 
     def in_variant(self, name: str) -> DeviceProfile:
         """The profile with a variant's changes. Raises ConfigError when that is no valid profile."""
         changes = self.spec.variants[name].model_dump(include={"modbus", "mqtt", "points"})
         data = _merge(self.document.data, {key: value for key, value in changes.items() if value})
         document = Document(self.document.file, data, self.document.lines)
-        return DeviceProfile(self.name, _checked(document), document)
+        return DeviceProfile(self.name, _checked(document), document, name)
 
     @property
     def roles(self) -> frozenset[Role]:
@@ -126,6 +127,7 @@ def _mistakes(document: Document, spec: ProfileSpec) -> Iterator[Problem]:
         yield document.problem((), "the profile has no role", "write role: any, or give each point one (is: battery.power_w)")
     if spec.identity and spec.identity not in spec.points:
         yield document.problem(("identity",), f"identity: there is no point {spec.identity!r}", nearest(spec.identity, spec.points))
+    yield from _mqtt_mistakes(document, spec)
     for name, variant in spec.variants.items():
         if isinstance(variant.when, WhenSpec) and variant.when.point and variant.when.point not in spec.points:
             yield document.problem(("variants", name, "when"), f"there is no point {variant.when.point!r}", nearest(variant.when.point, spec.points))
@@ -144,7 +146,7 @@ def _source_mistakes(document: Document, spec: ProfileSpec, name: str, point: Po
         yield document.problem(at, f"points.{name}: a register in an MQTT profile", "write transport: modbus")
     if given[0] in ("holding", "input"):
         addresses: list[int] = getattr(point, given[0])
-        if not point.as_:
+        if point.as_ in ("", "text"):
             yield document.problem(at, f"points.{name}: has no encoding", "write as: u16 (s16, u32, s32, f32, ...)")
         elif len(addresses) not in (1, point.registers):
             yield document.problem(at, f"points.{name}: {len(addresses)} addresses for {point.registers} registers", "name the first, or each")
@@ -159,10 +161,32 @@ def _source_mistakes(document: Document, spec: ProfileSpec, name: str, point: Po
             yield document.problem(at, f"points.{name}: there is no other point {other!r}", nearest(other, spec.points))
     if point.shift and point.shift not in spec.parameters:
         yield document.problem(at, f"points.{name}: there is no parameter {point.shift!r}", nearest(point.shift, spec.parameters))
-    for text in [*(point.topic or []), *point.path, point.unit_id or ""]:
-        for parameter in re.findall(r"\{(\w+)\}", text):
-            if parameter != "topic" and parameter not in spec.parameters:
-                yield document.problem(at, f"points.{name}: there is no parameter {parameter!r}", nearest(parameter, [*spec.parameters, "topic"]))
+    if point.topic and any("[*]" in path for path in point.path) != bool(point.index_by):
+        hint = "write index_by: {topic: ..., equals: ...} together with a path such as $[*]"
+        yield document.problem(at, f"points.{name}: [*] in a path and index_by: belong together", hint)
+    dated = [point.dated.path] if point.dated else []
+    index = [point.index_by.topic, point.index_by.equals] if point.index_by else []
+    where = [text for pair in point.where.items() for text in pair]
+    texts = [*(point.topic or []), *point.path, *where, *dated, *index, point.unit_id or ""]
+    yield from _placeholder_mistakes(document, spec, at, f"points.{name}", texts)
+
+
+def _mqtt_mistakes(document: Document, spec: ProfileSpec) -> Iterator[Problem]:
+    for number, one in enumerate(spec.mqtt.availability):
+        yield from _placeholder_mistakes(document, spec, ("mqtt", "availability", number), "mqtt.availability", [one.topic, *one.path])
+        if not (one.online or one.offline or one.within):
+            hint = "write online: and offline: with the words, or within: for a heartbeat"
+            yield document.problem(("mqtt", "availability", number), "mqtt.availability: says nothing about when the device lives", hint)
+    for number, request in enumerate(spec.mqtt.requests):
+        texts = [request.topic, request.payload, request.first_payload or ""]
+        yield from _placeholder_mistakes(document, spec, ("mqtt", "requests", number), "mqtt.requests", texts)
+
+
+def _placeholder_mistakes(document: Document, spec: ProfileSpec, at: Location, what: str, texts: list[str]) -> Iterator[Problem]:
+    known = {"topic", "reply", *spec.parameters}
+    for parameter in dict.fromkeys(found for text in texts for found in re.findall(r"\{(\w+)\}", text)):
+        if parameter not in known:
+            yield document.problem(at, f"{what}: there is no parameter {parameter!r}", nearest(parameter, known))
 
 
 def _meaning_mistakes(document: Document, spec: ProfileSpec, name: str, point: PointSpec, several: bool) -> Iterator[Problem]:

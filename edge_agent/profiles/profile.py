@@ -184,7 +184,7 @@ class SerialDefaults(Section):
 
     baudrate: int = 9600
     parity: Literal["N", "E", "O"] = "N"
-    stopbits: Literal[1, 2] = 1
+    stopbits: int = Field(1, ge=1, le=2)
 
 
 class ModbusSpec(Section):
@@ -233,7 +233,7 @@ class MqttSpec(Section):
     """
 
     topic: str | None = None  # the default for the site file's `topic:`
-    qos: Literal[0, 1, 2] = 0
+    qos: int = Field(0, ge=0, le=2)
     stale_after: Duration = 60.0
     on_change: bool = False  # topics are published on change only (retained or not)
     availability: Annotated[list[AvailabilitySpec], BeforeValidator(_listed)] = []  # all must say online

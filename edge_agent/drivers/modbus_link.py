@@ -1,0 +1,333 @@
+"""One Modbus line: the one place that imports pymodbus, and the one that sends bytes to devices.
+
+A line is a TCP port or a serial port; all units behind it share one connection and take turns, first come
+first served, with the pauses that the slowest of them needs. pymodbus brings the transport and the request
+frames; what it does not promise is done here: every answer is held against its question
+(`codec.frames`), and after anything but a whole, fitting answer (silence, garbage, a cancelled caller) the
+connection is dropped, or on a serial port waited for to fall quiet, before the next question. So no
+late answer can land in the wrong point. Only the four read functions exist here: nothing can write.
+
+Times here are the network's own: they do not follow a demo's faster clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import random
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.codec.frames import Misfit, Question, Refusal, Words, read_answer
+from edge_agent.model.errors import DeviceRefused, GarbledAnswer, NoAnswer, NoConnection
+from edge_agent.profiles.profile import ModbusSpec
+from edge_agent.profiles.setup import Connection
+
+if TYPE_CHECKING:
+    from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+
+    Client = AsyncModbusTcpClient | AsyncModbusSerialClient
+
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 60.0
+_QUIET_S = 0.2  # silence after which an RTU line carries no late answer any more: 200 characters at 9600 baud
+_LONGEST_NOISE_S = 3.0
+_EXCEPTIONS = {
+    1: "it does not know this function",
+    2: "it has no such register",
+    3: "it does not allow this number of registers",
+    4: "it failed inside",
+    5: "it needs more time",
+    6: "it is busy",
+    10: "the gateway has no path to it",
+    11: "the gateway got no answer from it",
+}
+
+
+def jittered(failures: int) -> float:
+    """How many seconds to wait after so many failures in a row: full jitter under 1 s doubling to 60 s."""
+    return random.uniform(0, min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures - 1, 10)))
+
+
+class _Closed(Exception):
+    """The other side closed the connection while an answer was awaited."""
+
+
+class ModbusLink:
+    """A line and its present connection, if any. `generation` counts connections: another number may be another device."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.generation = 0
+        self.retry_at = 0.0  # monotonic; before it nobody tries to connect
+        self._users = 0
+        self._pause = 0.0
+        self._connect_pause = 0.0
+        self._turn = asyncio.Lock()
+        self._client: Client | None = None
+        self._clean = True  # nothing unanswered is under way
+        self._failures = 0
+        self._refusal = ""
+        self._transaction = 0
+        self._last_end = 0.0
+        self._question = Question(0, "holding", 0, 0)
+        self._answer: asyncio.Future[Words | Refusal] | None = None
+        self._noise_at = 0.0
+
+    @property
+    def where(self) -> str:
+        """The line in messages."""
+        return self.connection.line
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection is open now."""
+        return self._client is not None
+
+    def join(self, spec: ModbusSpec) -> None:
+        """Counts a device in; the line goes at the pace of the device that needs the longest pauses."""
+        self._users += 1
+        self._pause = max(self._pause, spec.pause)
+        self._connect_pause = max(self._connect_pause, spec.connect_pause)
+
+    async def leave(self) -> None:
+        """Counts a device out; the last one closes the connection."""
+        self._users -= 1
+        if self._users <= 0:
+            await self.close()
+
+    async def connect(self, timeout: float) -> None:
+        """Opens the connection when there is none. Raises NoConnection."""
+        if self._client is None:
+            async with self._turn:
+                await self._ready(timeout)
+
+    async def read(self, unit: int, table: str, address: int, count: int, timeout: float) -> Words:
+        """The registers (or bits) of one table of one unit.
+
+        Raises NoConnection, NoAnswer, DeviceRefused or GarbledAnswer; the text says where, not which device.
+        """
+        async with self._turn:
+            kept = self._client is not None and self._clean
+            await self._ready(timeout)
+            try:
+                return await self._ask(unit, table, address, count, timeout)
+            except _Closed:
+                if not kept:
+                    raise self._closed_words() from None
+            # A connection that had been idle may be long dead (a device that restarted): asking once more is no retry.
+            await self._ready(timeout)
+            try:
+                return await self._ask(unit, table, address, count, timeout)
+            except _Closed:
+                raise self._closed_words() from None
+
+    async def close(self) -> None:
+        """Closes the connection; the next question opens a new one."""
+        self._drop()
+        await asyncio.sleep(0)  # lets the transport close its socket
+
+    def _closed_words(self) -> NoConnection:
+        return NoConnection(
+            f"{self.where} closed the connection instead of answering; check `unit:`, and whether another program holds the only connection it allows"
+        )
+
+    async def _ask(self, unit: int, table: str, address: int, count: int, timeout: float) -> Words:
+        """One question and its answer, in our turn, on a clean connection."""
+        wait = self._last_end + self._pause - time.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        if self._client is None:  # it closed during the pause
+            raise _Closed
+        self._transaction = self._transaction % 0xFFFF + 1
+        self._question = question = Question(unit, table, address, count, self._transaction)
+        self._answer = asyncio.get_running_loop().create_future()
+        self._clean = False
+        try:
+            self._send(self._client, question)
+            async with asyncio.timeout(timeout):
+                answer = await self._answer
+        except TimeoutError:
+            self._drop_unclean()
+            raise NoAnswer(f"no answer from {self.where} unit {unit} in {timeout:g} s; check the wiring and `unit:`") from None
+        except GarbledAnswer:
+            self._drop_unclean()
+            raise
+        except asyncio.CancelledError:
+            self._drop_unclean()
+            raise
+        finally:
+            self._answer = None
+            self._last_end = time.monotonic()
+        self._clean = True
+        if isinstance(answer, Refusal):
+            words = _EXCEPTIONS.get(answer.code, "of a kind of its own")
+            last = f"-{address + count - 1}" if count > 1 else ""
+            text = f"{self.where} unit {unit} refuses {table} {address}{last} with exception {answer.code}: {words}"
+            raise DeviceRefused(text, answer.code)
+        return answer
+
+    def _send(self, client: Client, question: Question) -> None:
+        from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
+        from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
+
+        kinds = {
+            "coil": ReadCoilsRequest,
+            "discrete": ReadDiscreteInputsRequest,
+            "holding": ReadHoldingRegistersRequest,
+            "input": ReadInputRegistersRequest,
+        }
+        request = kinds[question.table](address=question.address, count=question.count, dev_id=question.unit)
+        request.transaction_id = question.transaction
+        client.ctx.pdu_send(request)
+
+    # What pymodbus calls
+
+    def _on_bytes(self, sending: bool, data: bytes) -> bytes:
+        """Sees all bytes. What is received (all since the question) is judged here and not passed on to the library."""
+        if sending:
+            return data
+        self._noise_at = time.monotonic()
+        if self._answer is not None and not self._answer.done():
+            found = read_answer(self._question, data, self.connection.scheme != "tcp")
+            if isinstance(found, Misfit):
+                self._answer.set_exception(GarbledAnswer(f"{self.where} unit {self._question.unit}: {found.reason}"))
+            elif found is not None:
+                self._answer.set_result(found)
+        return b""
+
+    def _on_connection(self, client: Client, up: bool) -> None:
+        """The other side closed: forget the connection; whoever waits need not wait for the time-out."""
+        if up or client is not self._client:
+            return
+        self._drop()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(_Closed())
+
+    # The connection
+
+    def _drop(self) -> None:
+        client, self._client, self._clean = self._client, None, True
+        if client is not None:
+            client.close()
+
+    def _drop_unclean(self) -> None:
+        """An answer may still come: nothing that arrives on this connection is to be believed."""
+        if self.connection.scheme == "serial":
+            self._clean = False  # reopening a serial port would not stop the bus: wait for quiet instead
+        else:
+            self._drop()
+            self._clean = self.connection.scheme == "tcp"  # behind an RTU gateway the bus may still be talking
+
+    async def _ready(self, timeout: float) -> None:
+        """A connection on which nothing is under way. Raises NoConnection."""
+        quiet = self._clean
+        if self._client is None:
+            if time.monotonic() < self.retry_at:
+                raise NoConnection(self._refusal)
+            try:
+                await self._open(timeout)
+            except OSError as error:
+                self._failures += 1
+                self.retry_at = time.monotonic() + jittered(self._failures)
+                self._refusal = _connect_words(self.connection, error, timeout)
+                raise NoConnection(self._refusal) from None
+            self._failures = 0
+            if self._connect_pause:
+                await asyncio.sleep(self._connect_pause)
+        if not quiet:
+            await self._wait_for_quiet()
+        self._clean = True
+
+    async def _wait_for_quiet(self) -> None:
+        """Waits until an RTU line has carried nothing for a moment."""
+        self._clean = False
+        start = time.monotonic()
+        self._noise_at = max(self._noise_at, start)
+        while (quiet_for := time.monotonic() - self._noise_at) < _QUIET_S:
+            if time.monotonic() - start > _LONGEST_NOISE_S:
+                raise GarbledAnswer(f"{self.where} never falls silent; check that no other Modbus master is on the bus")
+            await asyncio.sleep(_QUIET_S - quiet_for)
+
+    async def _open(self, timeout: float) -> None:
+        client = _new_client(self.connection, self, timeout)
+        try:
+            # pymodbus' own connect() does the same but keeps the reason of a failure to itself
+            async with asyncio.timeout(timeout):
+                client.ctx.transport, _ = await client.ctx.call_create()
+        except BaseException:
+            client.close()
+            raise
+        if tcp := client.ctx.transport.get_extra_info("socket"):
+            _keep_alive(tcp)
+        self._client = client
+        self._clean = True
+        self.generation += 1
+
+
+class ModbusLinks:
+    """The lines of a house: devices on the same line get the same link."""
+
+    def __init__(self) -> None:
+        self._links: dict[str, ModbusLink] = {}
+
+    def get(self, connection: Connection) -> ModbusLink:
+        """The link of a line; made when it is asked for first."""
+        link = self._links.get(connection.line)
+        if link is None or link.connection != connection:
+            link = self._links[connection.line] = ModbusLink(connection)
+        return link
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        for link in self._links.values():
+            await link.close()
+        self._links.clear()
+
+
+def _new_client(connection: Connection, link: ModbusLink, timeout: float) -> Client:
+    """A pymodbus client that neither retries nor reconnects by itself, and keeps its logs to itself."""
+    from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+    from pymodbus.framer import FramerType
+
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)  # it logs each failure that the drivers report in words
+    client: Client
+    settings: dict[str, Any] = {
+        "timeout": timeout,
+        "retries": 0,
+        "reconnect_delay": 0,
+        "trace_packet": link._on_bytes,
+        "trace_connect": lambda up: link._on_connection(client, up),
+    }
+    if connection.scheme == "serial":
+        serial: dict[str, Any] = {"baudrate": connection.baudrate, "parity": connection.parity, "stopbits": connection.stopbits}
+        client = AsyncModbusSerialClient(connection.path, framer=FramerType.RTU, **serial, **settings)
+    else:
+        framer = FramerType.SOCKET if connection.scheme == "tcp" else FramerType.RTU
+        client = AsyncModbusTcpClient(connection.host, port=connection.port, framer=framer, **settings)
+    return client
+
+
+def _keep_alive(tcp: socket.socket) -> None:
+    """Finds out within two minutes that a silent peer is gone, even when nothing is asked."""
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, option):
+            tcp.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
+
+
+def _connect_words(connection: Connection, error: OSError, timeout: float) -> str:
+    """What went wrong when connecting, and what to do about it."""
+    where = connection.line
+    if connection.scheme == "serial":
+        return f"cannot open {where}: {error}; check that the adapter is plugged in and that the agent may use it (group dialout)"
+    if isinstance(error, TimeoutError):
+        return f"{where} does not answer within {timeout:g} s; check the address, the power and the cable"
+    if isinstance(error, socket.gaierror):
+        return f"the name {connection.host!r} is not known in this network; check `connection:` or write the IP address"
+    if error.errno == errno.ECONNREFUSED:
+        return f"nothing listens at {where}; check the port, and that Modbus TCP is switched on in the device"
+    if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return f"{where} cannot be reached; check the network, the address and the power of the device"
+    return f"cannot connect to {where}: {error}; check the address and the network"
