@@ -43,7 +43,7 @@ class ModbusDriver:
         self._retry_at = 0.0
         self._first_base = 0
         self._down = False
-        link.join(self._spec)
+        link.join()
 
     @property
     def plan(self) -> tuple[Block, ...]:

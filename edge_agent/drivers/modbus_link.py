@@ -85,9 +85,12 @@ class ModbusLink:
         """Whether a connection is open now."""
         return self._client is not None
 
-    def join(self, spec: ModbusSpec) -> None:
-        """Counts a device in; the line goes at the pace of the device that needs the longest pauses."""
+    def join(self) -> None:
+        """Counts a device in."""
         self._users += 1
+
+    def keep_pace(self, spec: ModbusSpec) -> None:
+        """The line goes at the pace of the device that needs the longest pauses."""
         self._pause = max(self._pause, spec.pause)
         self._connect_pause = max(self._connect_pause, spec.connect_pause)
 
@@ -272,11 +275,10 @@ class ModbusLinks:
     def __init__(self) -> None:
         self._links: dict[str, ModbusLink] = {}
 
-    def get(self, connection: Connection) -> ModbusLink:
-        """The link of a line; made when it is asked for first."""
-        link = self._links.get(connection.line)
-        if link is None or link.connection != connection:
-            link = self._links[connection.line] = ModbusLink(connection)
+    def get(self, connection: Connection, spec: ModbusSpec) -> ModbusLink:
+        """The link of a line, made when it is asked for first, at a pace that this device can follow."""
+        link = self._links.setdefault(connection.line, ModbusLink(connection))
+        link.keep_pace(spec)
         return link
 
     async def close(self) -> None:
