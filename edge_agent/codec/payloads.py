@@ -172,8 +172,8 @@ def pick(paths: tuple[Path, ...], payload: Payload, combine: Combine = "", posit
     problem = None
     for path in paths:
         found = find(path, payload.data, position)
-        if found is MISSING:
-            continue
+        if found is MISSING or (not path and len(paths) > 1 and isinstance(found, dict | list)):
+            continue  # `$` beside other paths is the plain form of the value, not a message without it
         picked = _picked(found, combine)
         if not picked.problem:
             return picked

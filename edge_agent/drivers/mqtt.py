@@ -100,7 +100,7 @@ class MqttDriver:
         self._hub = hub
         self._clock = clock
         self._wanted_serial = setup.serial or known_serial
-        self._parameters = {"topic": setup.topic, "reply": f"{hub.client_id}-{setup.id}", **setup.parameters}
+        self._parameters = _parameters(setup, hub.client_id)
         self._rows = payload_rows(setup, self._parameters)
         self._availability = [_Availability(spec, self._parameters) for spec in self._spec.mqtt.availability]
         self._held: dict[str, _Held] = {}
@@ -261,11 +261,12 @@ class MqttDriver:
                 readings[name] = directed(point, readings[name], self._flag(point.positive.by, readings))
 
     def _flag(self, name: str, readings: dict[str, Reading]) -> Reading | None:
-        """Another point's raw number as a reading, as old as that point."""
+        """Another point's raw number as a reading; without a value where that point is stale or no number."""
         held, reading = self._held.get(name), readings.get(name)
-        if held is None or reading is None or reading.quality in (Quality.STALE, Quality.ERROR) or isinstance(held.raw, str | None):
-            return reading if reading is None or reading.number is None else replace(reading, value=None)
-        return replace(reading, value=float(held.raw))
+        if held is None or reading is None:
+            return reading
+        usable = reading.quality not in (Quality.STALE, Quality.ERROR) and isinstance(held.raw, bool | int | float)
+        return replace(reading, value=float(held.raw) if usable and held.raw is not None else None)
 
     @property
     def _offline_after(self) -> float:
@@ -342,6 +343,12 @@ class MqttDriver:
         if common > (1 if first[0] == "" else 0) and len(texts) > 1:
             return "/".join([*first[:common], "#"])
         return texts[0] + (", ..." if len(texts) > 1 else "")
+
+
+def _parameters(setup: DeviceSetup, client_id: str) -> dict[str, str]:
+    """What `{...}` stands for: the site file's topic and parameters (which may hold `{topic}`), and our reply topic."""
+    own = {name: value.replace("{topic}", setup.topic) for name, value in setup.parameters.items() if name != "topic"}
+    return {"topic": setup.topic, "reply": f"{client_id}-{setup.id}", **own}
 
 
 def _stale(reading: Reading, at: float, reason: str) -> Reading:

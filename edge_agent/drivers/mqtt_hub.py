@@ -104,6 +104,8 @@ class MqttHub:
         self._waiting_bytes = 0
         self._woken = False
         self._dropped = 0
+        self._asking = threading.Lock()
+        self._asked: dict[int, list[str]] = {}  # filters by the number of the packet that asked for them
 
     # for drivers, in the event loop
 
@@ -114,7 +116,7 @@ class MqttHub:
         if self._client is None:
             self._start()
         elif self.connected:
-            self._client.subscribe(topics.text, qos)
+            self._ask_for(self._client, [(topics.text, qos)])
 
     def unsubscribe(self, listener: Listener) -> None:
         """Ends all of a listener's subscriptions; a filter that no one wants any more is given back to the broker."""
@@ -185,6 +187,13 @@ class MqttHub:
         self._client = client
         client.loop_start()
 
+    def _ask_for(self, client: Client, pairs: list[tuple[str, int]]) -> None:
+        """Subscribes; remembers under which number, so that a refusal can name its filter."""
+        with self._asking:  # held until the number is noted: the answer may come at once, in the other thread
+            _, number = client.subscribe(pairs)
+            if number is not None:
+                self._asked[number] = [text for text, _ in pairs]
+
     # called by paho, in its thread
 
     def _tell_loop(self, what: Callable[..., None], *arguments: object) -> None:
@@ -198,7 +207,7 @@ class MqttHub:
         wanted: Mapping[str, int] = _filters(self._subscriptions)
         pairs = list(wanted.items())
         for start in range(0, len(pairs), _FILTERS_PER_PACKET):
-            client.subscribe(pairs[start : start + _FILTERS_PER_PACKET])
+            self._ask_for(client, pairs[start : start + _FILTERS_PER_PACKET])
         self._tell_loop(self._found, wanted)
 
     def _on_connect_fail(self, client: Client, _: Any) -> None:
@@ -209,7 +218,9 @@ class MqttHub:
         self._tell_loop(self._lost, "")
 
     def _on_subscribe(self, client: Client, _: Any, number: int, reasons: list[Any], properties: Any) -> None:
-        refused = sum(1 for reason in reasons if reason.is_failure)
+        with self._asking:
+            asked = self._asked.pop(number, [])
+        refused = [text for text, reason in zip(asked, reasons, strict=False) if reason.is_failure]
         if refused:
             self._tell_loop(self._refused, refused)
 
@@ -261,7 +272,7 @@ class MqttHub:
             return
         for text, qos in _filters(self._subscriptions).items():
             if text not in subscribed:  # added while the connection was being made
-                self._client.subscribe(text, qos)
+                self._ask_for(self._client, [(text, qos)])
         if self._down_since is not None:
             logger.info("%s: connected again after %.0f s", self.settings.url, self._clock.monotonic() - self._down_since)
         self.connected, self.last_error, self._down_since = True, "", None
@@ -281,9 +292,9 @@ class MqttHub:
             for watcher in list(self._watchers):
                 watcher(False)
 
-    def _refused(self, count: int) -> None:
-        user = self.settings.username
-        logger.warning("%s: the broker refuses %d of our subscriptions; check its access list for user %r", self.settings.url, count, user)
+    def _refused(self, filters: list[str]) -> None:
+        what, user = ", ".join(filters), self.settings.username
+        logger.warning("%s: the broker refuses to hand out %s; check its access list for user %r", self.settings.url, what, user)
 
 
 def _filters(subscriptions: list[_Subscription]) -> dict[str, int]:
