@@ -7,7 +7,7 @@ frames; what it does not promise is done here: every answer is held against its 
 connection is dropped, or on a serial port waited for to fall quiet, before the next question. So no
 late answer can land in the wrong point. Only the four read functions exist here: nothing can write.
 
-Times here are the network's own: they do not follow a demo's faster clock.
+Pauses and time-outs are the network's own: they do not follow a demo's faster clock.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.codec.frames import Misfit, Question, Refusal, Words, read_answer
+from edge_agent.model.clock import Clock
 from edge_agent.model.errors import DeviceRefused, GarbledAnswer, NoAnswer, NoConnection
 from edge_agent.profiles.profile import ModbusSpec
 from edge_agent.profiles.setup import Connection
@@ -57,10 +58,11 @@ class _Closed(Exception):
 class ModbusLink:
     """A line and its present connection, if any. `generation` counts connections: another number may be another device."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, clock: Clock) -> None:
         self.connection = connection
         self.generation = 0
-        self.retry_at = 0.0  # monotonic; before it nobody tries to connect
+        self._clock = clock
+        self._retry_at = 0.0  # before it nobody tries to connect
         self._users = 0
         self._pause = 0.0
         self._connect_pause = 0.0
@@ -227,13 +229,13 @@ class ModbusLink:
         """A connection on which nothing is under way. Raises NoConnection."""
         quiet = self._clean
         if self._client is None:
-            if time.monotonic() < self.retry_at:
+            if self._clock.monotonic() < self._retry_at:
                 raise NoConnection(self._refusal)
             try:
                 await self._open(timeout)
             except OSError as error:
                 self._failures += 1
-                self.retry_at = time.monotonic() + jittered(self._failures)
+                self._retry_at = self._clock.monotonic() + jittered(self._failures)
                 self._refusal = _connect_words(self.connection, error, timeout)
                 raise NoConnection(self._refusal) from None
             self._failures = 0
@@ -272,12 +274,13 @@ class ModbusLink:
 class ModbusLinks:
     """The lines of a house: devices on the same line get the same link."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._links: dict[str, ModbusLink] = {}
 
     def get(self, connection: Connection, spec: ModbusSpec) -> ModbusLink:
         """The link of a line, made when it is asked for first, at a pace that this device can follow."""
-        link = self._links.setdefault(connection.line, ModbusLink(connection))
+        link = self._links.setdefault(connection.line, ModbusLink(connection, self._clock))
         link.keep_pace(spec)
         return link
 
