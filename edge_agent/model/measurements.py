@@ -181,6 +181,7 @@ class EnergyInterval:
     energy_wh: float | None
     estimated: bool = False  # spread over a gap, not read at the boundary
     reason: str = ""
+    interval_s: int = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +202,37 @@ class Change:
     quantity: Quantity
     at: float
     value: Value
+
+
+class HouseQuantity(StrEnum):
+    """What is known of the household as a whole. `excess` is the export over two intervals."""
+
+    CONSUMPTION_WH = "consumption_wh"
+    GENERATION_WH = "generation_wh"
+    IMPORT_WH = "import_wh"
+    EXPORT_WH = "export_wh"
+    EXCESS_WH = "excess_wh"
+    SELF_CONSUMPTION_PERCENT = "self_consumption_percent"
+    SELF_SUFFICIENCY_PERCENT = "self_sufficiency_percent"
+    CONSUMPTION_W = "consumption_w"
+    GENERATION_W = "generation_w"
+    IMPORT_W = "import_w"
+    EXPORT_W = "export_w"
+
+
+@dataclass(frozen=True, slots=True)
+class HouseholdInterval:
+    """House totals of one interval, as soon as each can be known; the others follow in further ones of the same end.
+
+    No quantity comes twice for the same end. `reasons` says why a total of this interval will never come.
+    """
+
+    end: int  # UTC epoch seconds, on the interval's grid
+    values: Mapping[HouseQuantity, float] = field(default_factory=dict)
+    reasons: Mapping[HouseQuantity, str] = field(default_factory=dict)
+    estimated: bool = False  # one of the inputs was spread over a gap
+    interval_s: int = 900
+    excess_s: int = 1800  # what EXCESS_WH covers
+
+
+Outcome = EnergyInterval | Snapshot | Change | HouseholdInterval

@@ -1,0 +1,281 @@
+"""The cloud's words and every decision about them, as tables.
+
+Device types, event types and patterns are those of the platform's API; what its documents leave open is decided
+in `Decisions` and in the comments marked "Decision", each in one place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal
+
+from edge_agent.model.measurements import ChargingMode, DeviceStatus, HouseQuantity, Quantity, Role
+
+
+class DeviceType(StrEnum):
+    """The sources of events that a site can have."""
+
+    GATEWAY = "GATEWAY"  # the household as a whole
+    SMART_METER = "SMART_METER"
+    INVERTER = "INVERTER"
+    BATTERY = "BATTERY"
+    CAR = "CAR"
+    CAR_CHARGER = "CAR_CHARGER"
+    HEAT_PUMP = "HEAT_PUMP"
+    SMART_PLUG = "SMART_PLUG"
+    SOLAR_PANEL = "SOLAR_PANEL"
+    WATER_HEATER = "WATER_HEATER"
+    THERMOSTAT = "THERMOSTAT"
+    SWITCH = "SWITCH"
+    ENERGY_MEASUREMENT = "ENERGY_MEASUREMENT"
+    APPLIANCE = "APPLIANCE"
+    WALL_TABLET = "WALL_TABLET"
+    THERMAL_ZONE = "THERMAL_ZONE"
+    THERMAL_STORAGE = "THERMAL_STORAGE"
+    INPUT_DEVICE = "INPUT_DEVICE"  # in the schema only
+    DISHWASHER = "DISHWASHER"
+    DRYER = "DRYER"
+    WASHING_MACHINE = "WASHING_MACHINE"
+    OVEN = "OVEN"
+    REFRIGERATION = "REFRIGERATION"
+    LIGHTING = "LIGHTING"
+    ENTERTAINMENT = "ENTERTAINMENT"
+
+
+class EventType(StrEnum):
+    """The event types that a customer provides. What the platform itself provides is not among them, so is never sent."""
+
+    ENERGY_CONSUMPTION = "ENERGY_CONSUMPTION"
+    ENERGY_CONSUMPTION_YESTERDAY = "ENERGY_CONSUMPTION_YESTERDAY"
+    ENERGY_GENERATION = "ENERGY_GENERATION"
+    ENERGY_GENERATION_YESTERDAY = "ENERGY_GENERATION_YESTERDAY"
+    GRID_ENERGY_CONSUMPTION = "GRID_ENERGY_CONSUMPTION"
+    GRID_ENERGY_CONSUMPTION_YESTERDAY = "GRID_ENERGY_CONSUMPTION_YESTERDAY"
+    POWER_CONSUMPTION = "POWER_CONSUMPTION"
+    POWER_GENERATION = "POWER_GENERATION"
+    POWER_EXCESS = "POWER_EXCESS"
+    GRID_POWER_CONSUMPTION = "GRID_POWER_CONSUMPTION"
+    ENERGY_IMPORT = "ENERGY_IMPORT"
+    ENERGY_IMPORT_YESTERDAY = "ENERGY_IMPORT_YESTERDAY"
+    ENERGY_EXPORT = "ENERGY_EXPORT"
+    ENERGY_EXPORT_YESTERDAY = "ENERGY_EXPORT_YESTERDAY"
+    ENERGY_EXCESS = "ENERGY_EXCESS"
+    ENERGY_EXCESS_YESTERDAY = "ENERGY_EXCESS_YESTERDAY"
+    SELF_CONSUMPTION_RATE = "SELF_CONSUMPTION_RATE"
+    SELF_CONSUMPTION_RATE_YESTERDAY = "SELF_CONSUMPTION_RATE_YESTERDAY"
+    SELF_SUFFICIENCY_RATE = "SELF_SUFFICIENCY_RATE"
+    SELF_SUFFICIENCY_RATE_YESTERDAY = "SELF_SUFFICIENCY_RATE_YESTERDAY"
+    STATE_OF_CHARGE_RATE = "STATE_OF_CHARGE_RATE"
+    CHARGING_MODE = "CHARGING_MODE"
+    DEVICE_STATUS = "DEVICE_STATUS"
+    SWITCH_STATE = "SWITCH_STATE"
+    TEMPERATURE = "TEMPERATURE"
+    WATER_TEMPERATURE = "WATER_TEMPERATURE"
+
+
+Rhythm = Literal["interval", "half hour", "day", "change"]
+ALL = frozenset(DeviceType)
+_HOUSE = frozenset({DeviceType.GATEWAY})
+_BATTERY = frozenset({DeviceType.BATTERY})
+_MODES = frozenset({DeviceType.CAR_CHARGER, DeviceType.HEAT_PUMP, DeviceType.BATTERY, DeviceType.SMART_PLUG})
+_SWITCHES = frozenset({DeviceType.SMART_PLUG, DeviceType.CAR_CHARGER, DeviceType.SWITCH})
+
+
+@dataclass(frozen=True, slots=True)
+class EventRule:
+    """An event type's row in the platform's guide: its unit, how often it comes, which device types it names."""
+
+    unit: str
+    rhythm: Rhythm
+    devices: frozenset[DeviceType]
+
+
+EVENT_RULES: Mapping[EventType, EventRule] = MappingProxyType({
+    EventType.ENERGY_CONSUMPTION: EventRule("Wh", "interval", ALL),
+    EventType.ENERGY_CONSUMPTION_YESTERDAY: EventRule("Wh", "day", ALL),
+    EventType.ENERGY_GENERATION: EventRule("Wh", "interval", _HOUSE),
+    EventType.ENERGY_GENERATION_YESTERDAY: EventRule("Wh", "day", _HOUSE),
+    EventType.GRID_ENERGY_CONSUMPTION: EventRule("Wh", "interval", _HOUSE),
+    EventType.GRID_ENERGY_CONSUMPTION_YESTERDAY: EventRule("Wh", "day", _HOUSE),
+    EventType.POWER_CONSUMPTION: EventRule("W", "interval", ALL),
+    EventType.POWER_GENERATION: EventRule("W", "interval", _HOUSE),
+    EventType.POWER_EXCESS: EventRule("W", "interval", _HOUSE),
+    EventType.GRID_POWER_CONSUMPTION: EventRule("W", "interval", _HOUSE),
+    EventType.ENERGY_IMPORT: EventRule("Wh", "interval", _BATTERY),
+    EventType.ENERGY_IMPORT_YESTERDAY: EventRule("Wh", "day", _BATTERY),
+    EventType.ENERGY_EXPORT: EventRule("Wh", "interval", _BATTERY),
+    EventType.ENERGY_EXPORT_YESTERDAY: EventRule("Wh", "day", _BATTERY),
+    EventType.ENERGY_EXCESS: EventRule("Wh", "half hour", _HOUSE),
+    EventType.ENERGY_EXCESS_YESTERDAY: EventRule("Wh", "day", _HOUSE),
+    EventType.SELF_CONSUMPTION_RATE: EventRule("%", "interval", _HOUSE),
+    EventType.SELF_CONSUMPTION_RATE_YESTERDAY: EventRule("%", "day", _HOUSE),
+    EventType.SELF_SUFFICIENCY_RATE: EventRule("%", "interval", _HOUSE),
+    EventType.SELF_SUFFICIENCY_RATE_YESTERDAY: EventRule("%", "day", _HOUSE),
+    EventType.STATE_OF_CHARGE_RATE: EventRule("%", "change", frozenset({DeviceType.CAR})),
+    EventType.CHARGING_MODE: EventRule("ID", "change", _MODES),
+    EventType.DEVICE_STATUS: EventRule("ID", "change", ALL),
+    EventType.SWITCH_STATE: EventRule("ID", "change", _SWITCHES),
+    EventType.TEMPERATURE: EventRule("°C", "interval", frozenset({DeviceType.THERMOSTAT})),
+    EventType.WATER_TEMPERATURE: EventRule("°C", "interval", frozenset({DeviceType.HEAT_PUMP, DeviceType.WATER_HEATER})),
+})  # fmt: skip
+
+DEFAULT_TYPES: Mapping[Role, DeviceType] = MappingProxyType({
+    Role.GRID: DeviceType.SMART_METER,
+    Role.HOUSE: DeviceType.SMART_METER,
+    Role.PV: DeviceType.INVERTER,
+    Role.BATTERY: DeviceType.BATTERY,
+    Role.CHARGER: DeviceType.CAR_CHARGER,
+    Role.HEAT_PUMP: DeviceType.HEAT_PUMP,
+    Role.WATER_HEATER: DeviceType.WATER_HEATER,
+    Role.PLUG: DeviceType.SMART_PLUG,
+    Role.SWITCH: DeviceType.SWITCH,
+    Role.THERMOSTAT: DeviceType.THERMOSTAT,
+    Role.CAR: DeviceType.CAR,
+    Role.CONSUMER: DeviceType.ENERGY_MEASUREMENT,
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A row of THE table: at points of these roles, or of these device types, the quantity feeds the event."""
+
+    quantity: Quantity
+    event: EventType
+    roles: frozenset[Role]
+    types: frozenset[DeviceType] = frozenset()
+
+
+_EVERY_ROLE = frozenset(Role)
+_DRAWING = _EVERY_ROLE - {Role.PV, Role.BATTERY}
+
+FEEDS: tuple[Feed, ...] = (
+    # Decision: what a meter at the grid's connection consumes is what it imports; the export is the household's excess.
+    Feed(Quantity.IMPORT_WH, EventType.ENERGY_CONSUMPTION, _DRAWING),
+    Feed(Quantity.POWER_W, EventType.POWER_CONSUMPTION, _DRAWING),
+    # Decision: a battery sends no power. Charging is no consumption, and no event type says charging or discharging power.
+    Feed(Quantity.IMPORT_WH, EventType.ENERGY_IMPORT, frozenset({Role.BATTERY})),
+    Feed(Quantity.EXPORT_WH, EventType.ENERGY_EXPORT, frozenset({Role.BATTERY})),
+    Feed(Quantity.GENERATION_WH, EventType.ENERGY_GENERATION, frozenset({Role.PV})),
+    Feed(Quantity.GENERATION_W, EventType.POWER_GENERATION, frozenset({Role.PV})),
+    Feed(Quantity.SOC_PERCENT, EventType.STATE_OF_CHARGE_RATE, frozenset({Role.BATTERY, Role.CAR, Role.CHARGER})),
+    Feed(Quantity.STATUS, EventType.DEVICE_STATUS, _EVERY_ROLE),
+    Feed(Quantity.SWITCH_ON, EventType.SWITCH_STATE, frozenset({Role.PLUG, Role.CHARGER, Role.SWITCH})),
+    Feed(Quantity.CHARGING_MODE, EventType.CHARGING_MODE, frozenset({Role.CHARGER, Role.HEAT_PUMP, Role.BATTERY, Role.PLUG, Role.WATER_HEATER})),
+    Feed(Quantity.TEMPERATURE_C, EventType.TEMPERATURE, frozenset({Role.THERMOSTAT}), frozenset({DeviceType.THERMOSTAT, DeviceType.THERMAL_ZONE})),
+    Feed(
+        Quantity.WATER_TEMPERATURE_C,
+        EventType.WATER_TEMPERATURE,
+        frozenset({Role.HEAT_PUMP, Role.WATER_HEATER}),
+        frozenset({DeviceType.HEAT_PUMP, DeviceType.WATER_HEATER, DeviceType.THERMAL_STORAGE}),
+    ),
+)
+
+HOUSE_EVENTS: Mapping[HouseQuantity, EventType] = MappingProxyType({
+    HouseQuantity.CONSUMPTION_WH: EventType.ENERGY_CONSUMPTION,
+    HouseQuantity.GENERATION_WH: EventType.ENERGY_GENERATION,
+    HouseQuantity.IMPORT_WH: EventType.GRID_ENERGY_CONSUMPTION,
+    HouseQuantity.EXCESS_WH: EventType.ENERGY_EXCESS,
+    HouseQuantity.SELF_CONSUMPTION_PERCENT: EventType.SELF_CONSUMPTION_RATE,
+    HouseQuantity.SELF_SUFFICIENCY_PERCENT: EventType.SELF_SUFFICIENCY_RATE,
+    HouseQuantity.CONSUMPTION_W: EventType.POWER_CONSUMPTION,
+    HouseQuantity.GENERATION_W: EventType.POWER_GENERATION,
+    HouseQuantity.IMPORT_W: EventType.GRID_POWER_CONSUMPTION,
+    HouseQuantity.EXPORT_W: EventType.POWER_EXCESS,
+})  # fmt: skip
+
+STATUS_IDS: Mapping[DeviceStatus, int] = MappingProxyType({
+    DeviceStatus.OFFLINE: -1,
+    DeviceStatus.OFF: 0,
+    DeviceStatus.READY: 1,
+    DeviceStatus.RUNNING: 2,
+    DeviceStatus.WARNING: 3,
+    DeviceStatus.FAULT: 4,
+})  # fmt: skip
+
+# The ids differ by device type; of SMART_PLUG and WATER_HEATER none are published, so none are sent.
+CHARGING_MODE_IDS: Mapping[DeviceType, Mapping[ChargingMode, int]] = MappingProxyType({
+    DeviceType.CAR_CHARGER: {
+        ChargingMode.ALWAYS: 0,
+        ChargingMode.SOLAR_ONLY: 1,
+        ChargingMode.SOLAR_AND_TARIFF: 2,
+        ChargingMode.NEVER: 3,
+        ChargingMode.CONSTANT_CURRENT: 4,
+        ChargingMode.MINIMAL_AND_SOLAR: 5,
+        ChargingMode.MINIMUM_QUANTITY: 6,
+        ChargingMode.TARGET: 7,
+    },
+    DeviceType.BATTERY: {ChargingMode.PASSIVE: 0, ChargingMode.ACTIVE: 1, ChargingMode.CHARGE: 2, ChargingMode.DISCHARGE: 3},
+    DeviceType.HEAT_PUMP: {ChargingMode.NO_CONTROL: 5},
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What the platform's documents leave open, as this project decided it. The site file can decide otherwise.
+
+    Decided in `metering/` and not open to choice: an interval not covered from its beginning is not sent; a counter's
+    energy over a gap is spread evenly; a changed state is dated when it changed; a state of charge moves by 1 % steps.
+    """
+
+    interval_timestamp: Literal["end", "start"] = "end"  # which end of an interval dates its energy
+    outside_the_table: bool = True  # also pairs of device and event that the guide's table does not name but the schema allows
+    status_ids: Mapping[DeviceStatus, int] = field(default_factory=lambda: STATUS_IDS)
+    charging_mode_ids: Mapping[DeviceType, Mapping[ChargingMode, int]] = field(default_factory=lambda: CHARGING_MODE_IDS)
+    excess_intervals: int = 2  # ENERGY_EXCESS comes every 30 minutes: handed to `Metering`
+
+
+@dataclass(frozen=True, slots=True)
+class HouseholdDevice:
+    """Under which id and name the house totals are sent."""
+
+    id: str = "household"
+    name: str = "Household"
+
+
+def is_outside_the_table(device: DeviceType, event: EventType) -> bool:
+    """Whether the guide's table does not name this device type for the event type."""
+    return device not in EVENT_RULES[event].devices
+
+
+def device_type_of(role: Role, named: str = "") -> DeviceType:
+    """The device type of a point: what the site file names, else by role. Raises ValueError for an unknown name."""
+    return DeviceType(named) if named else DEFAULT_TYPES[role]
+
+
+def _problem(pattern: str, text: str, what: str) -> str | None:
+    return None if re.fullmatch(pattern, text) else f"{text!r} {what}"
+
+
+def device_id_problem(text: str) -> str | None:
+    """What is wrong with a device's id, None when nothing is."""
+    return _problem(r"[a-zA-Z0-9:._-]{3,64}", text, "is no device id: write 3 to 64 letters a to z, digits, or : . _ -")
+
+
+def device_name_problem(text: str) -> str | None:
+    """What is wrong with a device's name, None when nothing is. Line breaks are those that a pattern's dot stops at."""
+    return _problem("[^\n\r\u0085\u2028\u2029]{1,100}", text, "is no device name: write 1 to 100 characters on one line")
+
+
+def customer_id_problem(text: str) -> str | None:
+    """What is wrong with a customer's id, None when nothing is."""
+    return _problem(r"[a-zA-Z0-9]{24}", text, "is no customer id: it has exactly 24 letters and digits")
+
+
+def building_id_problem(text: str) -> str | None:
+    """What is wrong with a building's id, None when nothing is."""
+    return _problem(r"[a-zA-Z0-9:._-]{1,100}", text, "is no building id: write 1 to 100 letters a to z, digits, or : . _ -")
+
+
+def client_id_problem(text: str) -> str | None:
+    """What is wrong with a client id, None when nothing is."""
+    return _problem(r"[a-zA-Z0-9]{1,100}", text, "is no client id: it has 1 to 100 letters and digits")
+
+
+def device_type_problem(text: str) -> str | None:
+    """What is wrong with a device type in the site file, None when nothing is. GATEWAY is the household's own."""
+    known = sorted(device.value for device in DeviceType if device is not DeviceType.GATEWAY)
+    return None if text in known else f"{text!r} is no device type: write one of {', '.join(known)}"

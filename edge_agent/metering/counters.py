@@ -1,0 +1,127 @@
+"""The rules of one energy counter: what a new reading adds, and which readings are not believed yet.
+
+A counter only grows. What does not look like growth is either a known way to fall (a wrap, a daily reset,
+a step of jitter) or it is doubted: nothing is counted until the doubted level has either gone away again or
+stayed long enough to be the new truth. A doubt delays an interval; believing a wrong level would spoil it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from edge_agent.model.measurements import Counter, CounterKind
+
+LIMIT_W = 100_000.0  # no household connection delivers more on average; 3 x 125 A is 86 kW
+STALL_S = 3600.0  # a counter that stood still so long may catch up in one jump (chargers count at a session's end)
+CONFIRM_READINGS = 3
+CONFIRM_S = 60.0
+CONFIRM_ZERO_S = 600.0  # a device that starts cold may read 0 for minutes before it knows its lifetime counter
+DAY_S = 86_400.0
+
+
+class Step(NamedTuple):
+    """Energy from the step before up to `at`, in Wh; None: it cannot be known."""
+
+    at: float
+    energy_wh: float | None
+    note: str = ""
+
+
+class Doubt(NamedTuple):
+    """A level that is not believed yet, from its first reading to its latest."""
+
+    first_at: float
+    first_wh: float
+    at: float
+    wh: float
+    readings: int
+
+
+class CounterTrack:
+    """The last believed reading of a counter (its high-water mark) and a doubt, if there is one."""
+
+    __slots__ = ("_counter", "_doubt", "_moved_at", "_slack_wh", "at", "wh")
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._slack_wh = 2 * counter.step_wh
+        self.at: float | None = None  # UTC epoch seconds
+        self.wh = 0.0
+        self._moved_at = 0.0  # when the counter last grew
+        self._doubt: Doubt | None = None
+
+    def feed(self, at: float, wh: float) -> tuple[Step, ...]:
+        """What a reading adds: nothing while it is doubted, else a step up to `at` (two when a doubt ends)."""
+        if self.at is None:
+            return self._believe(at, wh, None, "")
+        if at <= self.at:
+            return ()
+        grown = wh - self.wh
+        if self._counter.kind is CounterKind.DAILY and at - self.at >= DAY_S:
+            return self._believe(at, wh, None, "a counter that starts again each day was silent for over a day")
+        if 0.0 <= grown <= self._possible_wh(at, self.at):
+            return self._believe(at, wh, grown, "")
+        if grown < 0.0:
+            return self._fallen(at, wh, grown)
+        return self._doubted(at, wh)
+
+    def _possible_wh(self, at: float, since: float) -> float:
+        seconds = max(at - since, min(at - self._moved_at, STALL_S))
+        return LIMIT_W * seconds / 3600 + self._slack_wh
+
+    def _believe(self, at: float, wh: float, energy_wh: float | None, note: str) -> tuple[Step, ...]:
+        if energy_wh != 0.0:
+            self._moved_at = at
+        self.at, self.wh, self._doubt = at, wh, None
+        return (Step(at, energy_wh, note),)
+
+    def _fallen(self, at: float, wh: float, grown: float) -> tuple[Step, ...]:
+        assert self.at is not None
+        counter, restarts = self._counter, self._counter.kind is not CounterKind.LIFETIME
+        if -grown <= self._slack_wh and not (restarts and wh < self.wh / 2):
+            return self._believe(at, self.wh, 0.0, "")  # jitter: the high-water mark stays
+        if counter.wrap_wh and self.wh > 0.75 * counter.wrap_wh and wh < 0.25 * counter.wrap_wh:
+            wrapped = counter.wrap_wh + grown
+            if wrapped <= self._possible_wh(at, self.at):
+                return self._believe(at, wh, wrapped, "")
+        if restarts and 0.0 < wh <= self._possible_wh(at, self.at):
+            return self._believe(at, wh, wh, f"the counter fell from {self.wh:g} to {wh:g} Wh and counts from 0")
+        return self._doubted(at, wh)
+
+    def _doubted(self, at: float, wh: float) -> tuple[Step, ...]:
+        doubt = self._doubt
+        if doubt is not None and at <= doubt.at:
+            return ()
+        if doubt is None or not -self._slack_wh <= wh - doubt.wh <= self._possible_wh(at, doubt.at):
+            self._doubt = Doubt(at, wh, at, wh, 1)
+            return ()
+        self._doubt = doubt = Doubt(doubt.first_at, doubt.first_wh, at, max(wh, doubt.wh), doubt.readings + 1)
+        patience = CONFIRM_ZERO_S if doubt.wh == 0 and self._counter.kind is CounterKind.LIFETIME else CONFIRM_S
+        if doubt.readings < CONFIRM_READINGS or at - doubt.first_at < patience:
+            return ()
+        return self._new_level(doubt)
+
+    def _new_level(self, doubt: Doubt) -> tuple[Step, ...]:
+        """The doubted level is the truth: energy counts from its first reading on."""
+        fell = doubt.first_wh < self.wh
+        note = f"the counter {'fell' if fell else 'jumped'} from {self.wh:g} to {doubt.first_wh:g} Wh and counts on from there"
+        from_zero = fell and doubt.first_wh == 0 and self._counter.kind is not CounterKind.LIFETIME
+        self._believe(doubt.at, doubt.wh, doubt.wh - doubt.first_wh, "")
+        return (Step(doubt.first_at, 0.0 if from_zero else None, note), Step(doubt.at, doubt.wh - doubt.first_wh, ""))
+
+    def shift(self, offset_s: float) -> None:
+        """Re-dates everything: the wall clock was set by that many seconds."""
+        if self.at is not None:
+            self.at += offset_s
+            self._moved_at += offset_s
+        if (doubt := self._doubt) is not None:
+            self._doubt = doubt._replace(first_at=doubt.first_at + offset_s, at=doubt.at + offset_s)
+
+    def state(self) -> list[Any]:
+        """What `restore` takes, as JSON has it."""
+        return [self.at, self.wh, self._moved_at, list(self._doubt) if self._doubt else None]
+
+    def restore(self, state: list[Any]) -> None:
+        """Goes on where `state` was taken."""
+        self.at, self.wh, self._moved_at = state[0], state[1], state[2]
+        self._doubt = Doubt(*state[3]) if state[3] else None

@@ -1,0 +1,249 @@
+"""House totals: sums of inputs that become known at different times, and what follows from them.
+
+Each total of an interval is given away once, as soon as its last input is there; a late one keeps its own end.
+An input that is absent makes the totals that need it absent. Nothing is clamped: a negative remainder of the
+consumption (noise, counters read at different moments) is carried into the next interval, so that sums hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge_agent.metering.balance import Balance, Input
+from edge_agent.model.measurements import EnergyInterval, HouseholdInterval, HouseQuantity, Quantity
+
+KEEP_S = 14 * 86_400  # how long a total waits for a silent device
+KEEP_POWERS_S = 3600  # a power that comes later is not current
+
+
+@dataclass(slots=True)
+class Row:
+    """The inputs of one interval so far; None: absent."""
+
+    inputs: dict[str, float | None] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    sums: dict[HouseQuantity, float | None] = field(default_factory=dict)
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A total of one interval, or why it is absent."""
+
+    total: HouseQuantity
+    value: float | None
+    reason: str
+
+
+class Ledger:
+    """Rows of inputs by interval end, each total summed once all its inputs are there.
+
+    An input gives its ends in order: where it passes one over, it has no value for it.
+    """
+
+    def __init__(self, totals: Mapping[HouseQuantity, Mapping[Input, float]], keep_s: int) -> None:
+        self._totals = {total: {_key(*point): weight for point, weight in inputs.items()} for total, inputs in totals.items()}
+        self._users: dict[str, list[HouseQuantity]] = {}
+        for total, inputs in self._totals.items():
+            for key in inputs:
+                self._users.setdefault(key, []).append(total)
+        self._keep_s = keep_s
+        self._rows: dict[int, Row] = {}
+        self._passed = 0  # the newest row that was dropped
+
+    def needs(self, point_id: str, quantity: Quantity) -> bool:
+        """Whether any total has this input."""
+        return _key(point_id, quantity) in self._users
+
+    def put(self, source: Input, end: int, value: float | None, reason: str = "", estimated: bool = False) -> list[tuple[int, Row, list[Sum]]]:
+        """An input of the interval that ends at `end`. Returns the totals that this decides."""
+        key = _key(*source)
+        done = []
+        for skipped in [row_end for row_end, row in self._rows.items() if row_end < end and key not in row.inputs]:
+            done.append(self._enter(skipped, key, None, f"{source[0]} has no {source[1]} for this interval", False))
+        if end > self._passed:
+            done.append(self._enter(end, key, value, reason, estimated))
+        self._forget(end)
+        return [entry for entry in done if entry[2]]
+
+    def _enter(self, end: int, key: str, value: float | None, reason: str, estimated: bool) -> tuple[int, Row, list[Sum]]:
+        row = self._rows.setdefault(end, Row())
+        row.inputs[key] = value
+        row.estimated = row.estimated or estimated
+        if value is None:
+            row.reasons[key] = reason
+        sums = [found for total in self._users[key] if total not in row.sums and (found := self._sum(row, total))]
+        row.sums |= {found.total: found.value for found in sums}
+        if len(row.inputs) == len(self._users):
+            del self._rows[end]
+        return end, row, sums
+
+    def _sum(self, row: Row, total: HouseQuantity) -> Sum | None:
+        """The total, its absence as soon as one input is absent, or None while inputs are awaited."""
+        value, complete = 0.0, True
+        for key, weight in self._totals[total].items():
+            if key not in row.inputs:
+                complete = False
+            elif (part := row.inputs[key]) is None:
+                return Sum(total, None, row.reasons[key])
+            else:
+                value += weight * part
+        return Sum(total, value, "") if complete else None
+
+    def _forget(self, newest: int) -> None:
+        for end in [end for end in self._rows if end < newest - self._keep_s]:
+            del self._rows[end]
+            self._passed = max(self._passed, end)
+
+    def waiting(self) -> tuple[str, ...]:
+        """The inputs that the oldest row waits for, as `<point> <quantity>`."""
+        row = self._rows[min(self._rows)] if self._rows else None
+        return tuple(key for key in self._users if row and key not in row.inputs)
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes, as JSON has it."""
+        rows = [[end, row.inputs, row.reasons, row.sums, row.estimated] for end, row in self._rows.items()]
+        return {"inputs": sorted(self._users), "passed": self._passed, "rows": rows}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state` was taken. Rows of a house with other inputs would add up to something else: they go."""
+        self._passed = state["passed"]
+        if state["inputs"] != sorted(self._users):
+            self._passed = max([self._passed, *(row[0] for row in state["rows"])])
+            return
+        for end, inputs, reasons, sums, estimated in state["rows"]:
+            self._rows[end] = Row(dict(inputs), dict(reasons), {HouseQuantity(total): value for total, value in sums.items()}, estimated)
+
+
+class Household:
+    """The house totals of a site. `remainder_wh` is the negative consumption that waits for the next interval."""
+
+    def __init__(self, balance: Balance, interval_s: int, excess_intervals: int) -> None:
+        self._interval_s = interval_s
+        self._excess_s = excess_intervals * interval_s
+        self._energies = Ledger(balance.energies, KEEP_S)
+        self._powers = Ledger(balance.powers, KEEP_POWERS_S)
+        self._exports: dict[int, float | None] = {}  # of the excess period that is not complete yet
+        self.remainder_wh = 0.0
+
+    def energy(self, interval: EnergyInterval) -> list[HouseholdInterval]:
+        """Takes the energy of a point. Returns the totals that this decides."""
+        if not self._energies.needs(interval.point_id, interval.quantity):
+            return []
+        source = (interval.point_id, interval.quantity)
+        reason = f"{interval.point_id}: {interval.reason}"
+        decided = self._energies.put(source, interval.end, interval.energy_wh, reason, interval.estimated)
+        return [self._energy_totals(end, row, sums) for end, row, sums in decided]
+
+    def _energy_totals(self, end: int, row: Row, sums: list[Sum]) -> HouseholdInterval:
+        values: dict[HouseQuantity, float] = {}
+        reasons: dict[HouseQuantity, str] = {}
+        for total, value, reason in ((found.total, found.value, found.reason) for found in sums):
+            if total is HouseQuantity.CONSUMPTION_WH and value is not None:
+                value, reason = self._carried(value)
+                row.sums[total] = value
+            _enter(values, reasons, total, value, reason)
+            if total is HouseQuantity.EXPORT_WH:
+                self._excess(end, value, values, reasons)
+        _rates(row.sums, {found.total for found in sums}, values, reasons)
+        return HouseholdInterval(end, values, reasons, row.estimated, self._interval_s, self._excess_s)
+
+    def _carried(self, value: float) -> tuple[float | None, str]:
+        value += self.remainder_wh
+        if value < 0:
+            self.remainder_wh = value
+            return None, f"the remainder is {value:.3f} Wh: carried into the next interval"
+        self.remainder_wh = 0.0
+        return value, ""
+
+    def _excess(self, end: int, export_wh: float | None, values: dict[HouseQuantity, float], reasons: dict[HouseQuantity, str]) -> None:
+        """The export of a whole excess period, at its end."""
+        self._exports = {at: wh for at, wh in self._exports.items() if at > end - self._excess_s} | {end: export_wh}
+        if end % self._excess_s:
+            return
+        ends = range(end - self._excess_s + self._interval_s, end + 1, self._interval_s)
+        parts = [wh for at in ends if (wh := self._exports.get(at)) is not None]
+        complete = len(parts) == len(ends)
+        _enter(values, reasons, HouseQuantity.EXCESS_WH, sum(parts) if complete else None, "the export of a part of the period is not known")
+
+    def powers(self, point_id: str, end: int, watts: Mapping[Quantity, float | None]) -> list[HouseholdInterval]:
+        """Takes a point's powers at an interval's end (None: not known). Returns the totals that this decides."""
+        found = []
+        for quantity, value in watts.items():
+            if self._powers.needs(point_id, quantity):
+                decided = self._powers.put((point_id, quantity), end, value, f"{point_id}: no current {quantity}")
+                found += [self._power_totals(row_end, sums) for row_end, _, sums in decided]
+        return found
+
+    def _power_totals(self, end: int, sums: list[Sum]) -> HouseholdInterval:
+        values: dict[HouseQuantity, float] = {}
+        reasons: dict[HouseQuantity, str] = {}
+        for total, value, reason in ((found.total, found.value, found.reason) for found in sums):
+            if total is HouseQuantity.IMPORT_W:
+                _enter(values, reasons, HouseQuantity.EXPORT_W, None if value is None else max(-value, 0.0), reason)
+                value = None if value is None else max(value, 0.0)
+            elif total is HouseQuantity.GENERATION_W and value is not None:
+                value = max(value, 0.0)  # what an inverter draws at night is no generation
+            elif value is not None and value < 0:
+                value, reason = None, f"the balance gives {value:.0f} W"
+            _enter(values, reasons, total, value, reason)
+        return HouseholdInterval(end, values, reasons, False, self._interval_s, self._excess_s)
+
+    def waiting(self) -> tuple[str, ...]:
+        """The inputs that the oldest totals wait for, as `<point> <quantity>`."""
+        return self._energies.waiting()
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes, as JSON has it."""
+        return {
+            "interval_s": self._interval_s,
+            "energies": self._energies.state(),
+            "powers": self._powers.state(),
+            "exports": list(self._exports.items()),
+            "remainder_wh": self.remainder_wh,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state` was taken. Rows of another interval's length are of no use."""
+        self.remainder_wh = state["remainder_wh"]
+        if state["interval_s"] == self._interval_s:
+            self._energies.restore(state["energies"])
+            self._powers.restore(state["powers"])
+            self._exports = {end: wh for end, wh in state["exports"]}
+
+
+def _enter(values: dict[HouseQuantity, float], reasons: dict[HouseQuantity, str], total: HouseQuantity, value: float | None, reason: str) -> None:
+    if value is None:
+        reasons[total] = reason
+    else:
+        values[total] = round(value, 3) + 0.0  # no -0.0
+
+
+_RATES = (
+    (HouseQuantity.SELF_CONSUMPTION_PERCENT, HouseQuantity.GENERATION_WH, HouseQuantity.EXPORT_WH),
+    (HouseQuantity.SELF_SUFFICIENCY_PERCENT, HouseQuantity.CONSUMPTION_WH, HouseQuantity.IMPORT_WH),
+)
+
+
+def _rates(
+    sums: Mapping[HouseQuantity, float | None], new: set[HouseQuantity], values: dict[HouseQuantity, float], reasons: dict[HouseQuantity, str]
+) -> None:
+    """The share of a whole that did not come from, or go to, the grid: once both are decided, one of them just now."""
+    for rate, whole, grid in _RATES:
+        if not {whole, grid} & new or whole not in sums or grid not in sums:
+            continue
+        of, part = sums[whole], sums[grid]
+        if of is None or part is None:
+            reasons[rate] = f"{whole if of is None else grid} is not known"
+        elif of == 0:
+            reasons[rate] = f"{whole} is 0"
+        elif not 0 <= (percent := 100 * (of - part) / of) <= 100:
+            reasons[rate] = f"{percent:.1f} % is no share: energy went through a battery from or to the grid"
+        else:
+            values[rate] = round(percent, 3)
+
+
+def _key(point_id: str, quantity: Quantity) -> str:
+    return f"{point_id} {quantity.value}"

@@ -1,0 +1,152 @@
+"""One measuring point: its energies, its gauges at the interval's end, its changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import floor
+from typing import Any
+
+from edge_agent.metering.balance import Source, energy_sources, gauges
+from edge_agent.metering.changes import Changes
+from edge_agent.metering.energy import CounterEnergy, Energy, PowerEnergy, grid_end
+from edge_agent.model.measurements import Counter, MeterPoint, Outcome, Quality, Quantity, Reading, Snapshot
+
+FUTURE_S = 60.0  # a reading dated further ahead has a wrong clock behind it
+
+Powers = dict[Quantity, float | None]
+
+
+class PointMeter:
+    """Meters one point. `closed` says that gauges were settled, for the house's powers."""
+
+    __slots__ = ("_changes", "_closed", "_end", "_energies", "_gauges", "_held", "_interval_s", "_point", "id", "was_read")
+
+    def __init__(self, point: MeterPoint, hybrid: bool, interval_s: int, poll_s: float) -> None:
+        self.id = point.id
+        self._point = point
+        self._interval_s = interval_s
+        gap_s = max(3 * poll_s, point.stale_after_s, 60.0)
+        self._energies = _energies(point, energy_sources(point, hybrid), interval_s, gap_s)
+        self._gauges = gauges(point, hybrid)
+        self._changes = Changes(point)
+        self._held: dict[Quantity, tuple[float, float]] = {}  # the last value of each gauge and when it was true
+        self._end: int | None = None  # the boundary at which the gauges are settled next
+        self._closed: list[tuple[int, Powers]] = []
+        self.was_read = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether gauges were settled since `take_closed`."""
+        return bool(self._closed)
+
+    def take_closed(self) -> list[tuple[int, Powers]]:
+        """The powers at the ends that were settled; None: not known there."""
+        closed, self._closed = self._closed, []
+        return closed
+
+    def update(self, readings: Mapping[Quantity, Reading], now: float) -> list[Outcome]:
+        """One poll at `now`. Returns what it completes."""
+        latest = now + FUTURE_S
+        outcomes: list[Outcome] = []
+        if self._end is None:
+            self._end = grid_end(now, self._interval_s)
+        settling = now >= self._end
+        fresh: dict[Quantity, tuple[float, float]] = {}
+        for quantity in self._gauges:
+            reading = readings.get(quantity)
+            if reading is not None and (number := reading.number) is not None and reading.at <= latest:
+                fresh[quantity] = (number, reading.at)
+        if settling:
+            outcomes += self._settle(fresh, now)
+        self._held.update(fresh)
+        good = bool(fresh)
+        for quantity, energy in self._energies:
+            reading = readings.get(quantity)
+            if reading is not None and (number := reading.number) is not None and reading.at <= latest:
+                good = True
+                outcomes += energy.feed(reading.at, number)
+        good = good or any(reading.quality is Quality.OK for reading in readings.values())
+        self.was_read = self.was_read or good
+        outcomes += self._changes.update(readings, good, now)
+        return outcomes
+
+    def tick(self, now: float) -> list[Outcome]:
+        """Gives up the gauges of a silent device, absent energies and the device itself when their time has come."""
+        outcomes: list[Outcome] = []
+        if self._end is None:
+            self._end = grid_end(now, self._interval_s)
+        if now >= self._end + self._point.offline_after_s:
+            outcomes += self._settle({}, now)
+        for _, energy in self._energies:
+            outcomes += energy.overdue(now)
+        outcomes += self._changes.tick(now)
+        return outcomes
+
+    def _settle(self, fresh: Mapping[Quantity, tuple[float, float]], now: float) -> list[Outcome]:
+        """Takes the gauges at every boundary up to `now`: the last value before it that is not stale there."""
+        assert self._end is not None
+        found: list[Outcome] = []
+        last = floor(now / self._interval_s) * self._interval_s
+        stale_s = self._point.stale_after_s
+        first = max(self._end, grid_end(last - stale_s - self._interval_s, self._interval_s))
+        for end in range(first, last + 1, self._interval_s):
+            powers: Powers = {}
+            for quantity, reported in self._gauges.items():
+                value, at = fresh.get(quantity, (0.0, now + 1))
+                if at > end:
+                    value, at = self._held.get(quantity, (0.0, -stale_s))
+                current = at <= end and end - at <= stale_s
+                if current:
+                    found.append(Snapshot(self.id, reported, end, value))
+                if quantity.is_power:
+                    powers[reported] = value if current else None
+            self._closed.append((end, powers))
+        self._end = last + self._interval_s
+        return found
+
+    def silent_since(self, now: float) -> float | None:
+        """Since when the device counts as unreachable, in UTC epoch seconds; None while it answers."""
+        return self._changes.silent_since(now)
+
+    def shift(self, offset_s: float) -> None:
+        """Re-dates everything: the wall clock was set by that many seconds. Ends that were settled stay settled."""
+        self._held = {quantity: (value, at + offset_s) for quantity, (value, at) in self._held.items()}
+        for _, energy in self._energies:
+            energy.shift(offset_s)
+        self._changes.shift(offset_s)
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes, as JSON has it."""
+        return {
+            "end": self._end,
+            "interval_s": self._interval_s,
+            "held": {quantity.value: held for quantity, held in self._held.items()},
+            "energies": {quantity.value: energy.state() for quantity, energy in self._energies},
+            "changes": self._changes.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state` was taken, as far as the point still has the same quantities."""
+        self._end = state["end"]
+        if self._end is not None and state["interval_s"] != self._interval_s:
+            self._end = grid_end(self._end - 1, self._interval_s)
+        self._held = {Quantity(quantity): (value, at) for quantity, (value, at) in state["held"].items()}
+        self._changes.restore(state["changes"])
+        for quantity, energy in self._energies:
+            if quantity.value in state["energies"]:
+                energy.restore(state["energies"][quantity.value])
+
+
+def _energies(point: MeterPoint, sources: tuple[Source, ...], interval_s: int, gap_s: float) -> tuple[tuple[Quantity, Energy], ...]:
+    """What meters each energy, with the quantity that feeds it. Both directions of one power are integrated together."""
+    found: list[tuple[Quantity, Energy]] = []
+    signed: dict[Quantity, dict[int, Quantity]] = {}
+    for source in sources:
+        if source.sign:
+            signed.setdefault(source.read, {})[source.sign] = source.energy
+        else:
+            counter = point.counters.get(source.read, Counter())
+            found.append((source.read, CounterEnergy(point.id, source.energy, counter, interval_s, gap_s)))
+    for power, parts in signed.items():
+        found.append((power, PowerEnergy(point.id, parts.get(1), parts.get(-1), interval_s, gap_s)))
+    return tuple(found)
