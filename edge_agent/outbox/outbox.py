@@ -1,0 +1,169 @@
+"""The queue as the agent's loop sees it: asyncio outside, one thread with the one connection inside.
+
+An fsync on an SD card takes up to a second, so nothing of SQLite runs in the loop. What waits together is
+done in ONE transaction, in the order asked for; nobody is told before it is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, Self, TypeVar
+
+from edge_agent.model.errors import StorageError
+from edge_agent.model.events import Event
+from edge_agent.outbox.queue import DeadLetter, Kind, Queue, Queued, Stats, Troubled, Waiting
+from edge_agent.outbox.schema import unusable
+
+__all__ = ["DeadLetter", "Kind", "Outbox", "Queue", "Queued", "Stats", "Troubled", "Waiting"]
+
+T = TypeVar("T")
+
+
+class _Operation(NamedTuple):
+    work: Callable[[Queue], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+class Outbox:
+    """The open queue of a running agent. Every method raises StorageError when the file cannot be read or written."""
+
+    def __init__(self, queue: Queue, thread: ThreadPoolExecutor) -> None:
+        self._queue = queue
+        self._thread = thread
+        self._waiting: list[_Operation] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: Path, max_size: int | None = None) -> Self:
+        """Opens or makes the queue; `max_size` in bytes bounds it. Raises StorageError in words."""
+        thread = ThreadPoolExecutor(1, "outbox")
+        try:
+            queue = await asyncio.get_running_loop().run_in_executor(thread, lambda: Queue(path, max_size))
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
+        return cls(queue, thread)
+
+    async def close(self) -> None:
+        """Finishes what was asked for, then closes the file."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._queue.close)
+            self._thread.shutdown()
+
+    async def call(self, work: Callable[[Queue], T]) -> T:
+        """Runs `work` on the queue in its thread, in one transaction with whatever else waits. A cancelled caller's work is still done."""
+        if self._closed:
+            raise StorageError(f"{self._queue.path}: the queue is closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        with self._lock:
+            self._waiting.append(_Operation(work, loop, future))
+            first = len(self._waiting) == 1
+        if first:
+            self._thread.submit(self._work_off)
+        return await future
+
+    def _work_off(self) -> None:
+        with self._lock:
+            group, self._waiting = self._waiting, []
+        results = self._together(group)
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+        for operation, result in zip(group, results, strict=True):
+            by_loop.setdefault(operation.loop, []).append((operation.future, result))
+        for loop, pairs in by_loop.items():
+            loop.call_soon_threadsafe(_resolve, pairs)
+
+    def _together(self, group: Sequence[_Operation]) -> list[Any]:
+        """One transaction for the group; when it fails, one for each, so that only the culprit's caller hears of it."""
+        try:
+            with self._queue.transaction():
+                return [operation.work(self._queue) for operation in group]
+        except Exception as error:
+            return [self._read(error)] if len(group) == 1 else [self._alone(operation) for operation in group]
+
+    def _alone(self, operation: _Operation) -> Any:
+        try:
+            with self._queue.transaction():
+                return operation.work(self._queue)
+        except Exception as error:
+            return self._read(error)
+
+    def _read(self, error: Exception) -> _Failure:
+        return _Failure(StorageError(unusable(self._queue.path, error)) if isinstance(error, sqlite3.Error) else error)
+
+    # putting in
+
+    async def commit(self, events: Sequence[Event], state: Mapping[str, str]) -> None:
+        """Stores events and the state they follow from (JSON by key) in one transaction; on disk when it returns."""
+        if events or state:
+            await self.call(lambda queue: queue.put(events, state))
+
+    async def load_state(self, key: str) -> str | None:
+        """What was last committed under `key`."""
+        return await self.call(lambda queue: queue.state(key))
+
+    # the uploader's side: see Queue
+
+    async def take_live(self, since: float, newest_since: float, limit: int) -> list[Queued]:
+        """The oldest events dated `since` or later, and the newest of each device and type that has only older ones."""
+        return await self.call(lambda queue: queue.take_live(since, newest_since, limit))
+
+    async def take_old(self, before: float, newest_since: float, limit: int, after: int = 0) -> list[Queued]:
+        """The oldest events dated before `before`, without those that go live all the same."""
+        return await self.call(lambda queue: queue.take_old(before, newest_since, limit, after))
+
+    async def troubled(self) -> list[Troubled]:
+        """Those that wait apart."""
+        return await self.call(lambda queue: queue.troubled())
+
+    async def accept(self, taken: Sequence[Queued], historical: bool) -> None:
+        """The cloud has them."""
+        await self.call(lambda queue: queue.accept(taken, historical))
+
+    async def set_aside(self, queued: Queued, kind: Kind, status: int, reason: str, at: float) -> None:
+        """It steps behind the others."""
+        await self.call(lambda queue: queue.set_aside(queued, kind, status, reason, at))
+
+    async def bury(self, queued: Queued, status: int, reason: str, at: float) -> None:
+        """It becomes a dead letter."""
+        await self.call(lambda queue: queue.bury(queued, status, reason, at))
+
+    # for people
+
+    async def stats(self) -> Stats:
+        """The queue in numbers."""
+        return await self.call(lambda queue: queue.stats())
+
+    async def waiting(self, limit: int) -> list[Waiting]:
+        """The oldest waiting events."""
+        return await self.call(lambda queue: queue.waiting(limit))
+
+    async def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """The dead letters that were buried last."""
+        return await self.call(lambda queue: queue.dead_letters(limit))
+
+    async def retry_dead(self) -> int:
+        """Puts the dead letters back; gives their number."""
+        return await self.call(lambda queue: queue.retry_dead())
+
+
+class _Failure(NamedTuple):
+    error: Exception
+
+
+def _resolve(pairs: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in pairs:
+        if future.cancelled():
+            continue
+        if isinstance(result, _Failure):
+            future.set_exception(result.error)
+        else:
+            future.set_result(result)

@@ -1,0 +1,369 @@
+"""The queue itself, for one thread: what is put in stays, in order, until the cloud has it or someone is told.
+
+Used by `Outbox` in the agent and directly by commands when no agent runs. Events of a series (device
+and type) leave in the order of `seq`, the order in which they came. Knows no network: the uploader says
+what was accepted, refused or failed. Plain sqlite3; the caller's transaction groups several operations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, Self, TypedDict
+
+from edge_agent.model.errors import StorageError
+from edge_agent.model.events import Event
+from edge_agent.outbox.schema import connect, unusable
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str]  # device id and event type: what must stay in order
+Kind = Literal["refused", "failing"]
+_DROP_AT_ONCE = 1000
+
+
+class Queued(NamedTuple):
+    """An event with its place in the queue. `promoted`: old, but the newest of its device and type."""
+
+    seq: int
+    event: Event
+    promoted: bool = False
+
+    @property
+    def key(self) -> Key:
+        """What must stay in order with it."""
+        return self.event.device_id, self.event.type
+
+
+class Troubled(NamedTuple):
+    """An event that waits apart: refused (a suspect until another one is accepted) or failing (answered by 500s)."""
+
+    queued: Queued
+    kind: Kind
+    attempts: int
+    status: int
+    reason: str
+    last_at: int
+
+
+class Stats(TypedDict):
+    """The queue in numbers; instants in UTC epoch seconds."""
+
+    waiting: int
+    refused: int  # of these: suspects, until another event of the building is accepted
+    failing: int  # of these: stepped behind, because the cloud keeps answering 500
+    dead: int
+    oldest_at: int | None
+    newest_at: int | None
+    accepted_live: int
+    accepted_historical: int
+    buried: int
+    requeued: int
+    dropped: int
+    size_bytes: int
+
+
+class Waiting(TypedDict):
+    """A waiting event for people."""
+
+    seq: int
+    device_id: str
+    device_name: str
+    source: str
+    type: str
+    value: float
+    at: int
+    state: str  # waiting, refused or failing
+    attempts: int
+    reason: str
+
+
+class DeadLetter(TypedDict):
+    """An event that the cloud refused for good, and why."""
+
+    seq: int
+    device_id: str
+    device_name: str
+    source: str
+    type: str
+    value: float
+    at: int
+    status: int
+    reason: str
+    buried_at: int
+
+
+class _Newest(NamedTuple):
+    at: int
+    seq: int | None  # None: it has been sent
+
+
+_SERIES = "s.device_id, s.device_name, s.source, s.type"
+_PUT = "INSERT INTO events (seq, series, at, value) VALUES (?, ?, ?, ?)"
+_LIVE = "SELECT seq, series, at, value FROM events WHERE seq >= ? AND at >= ? AND seq NOT IN (SELECT seq FROM troubled) ORDER BY seq LIMIT ?"
+_OLD = "SELECT seq, series, at, value FROM events WHERE seq > ? AND at < ? AND seq NOT IN (SELECT seq FROM troubled) ORDER BY seq LIMIT ?"
+_NEWEST = """
+SELECT s.device_id, s.type, e.at, max(e.seq), max(coalesce(s.sent_at, e.at - 1)) FROM events e JOIN series s ON s.id = e.series
+JOIN (SELECT device_id, type, max(at) AS at FROM events JOIN series ON id = series GROUP BY device_id, type) m
+  ON m.device_id = s.device_id AND m.type = s.type AND m.at = e.at
+GROUP BY s.device_id, s.type"""
+
+
+class Queue:
+    """One open queue file. Every method is a transaction of its own, or part of the one `transaction` holds open."""
+
+    def __init__(self, path: Path, max_size: int | None = None) -> None:
+        """Opens or makes the file; `max_size` in bytes bounds it (the oldest events go, counted). Raises StorageError."""
+        self.path = path
+        self._max_size = max_size
+        self._db = connect(path)
+        self._depth = 0
+        self._full = False
+        self._load()
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, path: Path, max_size: int | None = None) -> Iterator[Self]:
+        """The queue for as long as the block runs. Raises StorageError."""
+        queue = cls(path, max_size)
+        try:
+            yield queue
+        finally:
+            queue.close()
+
+    def close(self) -> None:
+        """Writes the log back into the file and lets go of it."""
+        self._db.close()
+
+    def _load(self) -> None:
+        """What is kept in memory beside the file; read again after a rollback."""
+        db = self._db
+        rows = db.execute(f"SELECT s.id, {_SERIES} FROM series s").fetchall()
+        self._names: dict[int, tuple[str, str, str, str]] = {row[0]: row[1:] for row in rows}
+        self._series = {names: number for number, names in self._names.items()}
+        self._next = 1 + max(db.execute(f"SELECT ifnull(max(seq), 0) FROM {table}").fetchone()[0] for table in ("events", "dead"))
+        self._newest: dict[Key, _Newest] | None = None  # counted when first asked for: it reads the whole queue
+        self._live_from = (0, 0)  # the lowest seq that may be as young as the instant beside it
+        self._any_troubled = bool(db.execute("SELECT count(*) FROM troubled").fetchone()[0])
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing of what the block does. Raises StorageError when the file cannot be written; nothing changed then."""
+        if self._depth:
+            yield
+            return
+        self._depth = 1
+        try:
+            self._db.execute("BEGIN")
+            yield
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, sqlite3.Error):
+                raise StorageError(unusable(self.path, error)) from None
+            raise
+        finally:
+            self._depth = 0
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:  # a full disk has rolled back already
+            self._db.execute("ROLLBACK")
+        self._load()
+
+    # putting in
+
+    def put(self, events: Sequence[Event], state: Mapping[str, str]) -> None:
+        """Adds events, in their order, and the state they follow from. Raises ValueError for a value that is not finite."""
+        for event in events:
+            if not math.isfinite(event.value):
+                raise ValueError(f"{event.device_id} {event.type}: {event.value} is no value for the cloud")
+        with self.transaction():
+            if events:
+                self._make_room()
+                rows = [(self._next + place, self._series_of(event), event.at, event.value) for place, event in enumerate(events)]
+                self._db.executemany(_PUT, rows)
+                self._note_newest(events, self._next)
+                self._next += len(rows)
+            self._db.executemany("INSERT INTO state VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", state.items())
+
+    def _series_of(self, event: Event) -> int:
+        names = (event.device_id, event.device_name, event.source, event.type)
+        number = self._series.get(names)
+        if number is None:
+            number = self._db.execute("INSERT INTO series (device_id, device_name, source, type) VALUES (?, ?, ?, ?)", names).lastrowid
+            assert number is not None
+            self._series[names], self._names[number] = number, names
+        return number
+
+    def _note_newest(self, events: Sequence[Event], first: int) -> None:
+        if self._newest is not None:
+            for seq, event in enumerate(events, first):
+                key = (event.device_id, event.type)
+                if key not in self._newest or event.at >= self._newest[key].at:
+                    self._newest[key] = _Newest(event.at, seq)
+
+    def _make_room(self) -> None:
+        """Above `max_size` the oldest events go, counted."""
+        while self._max_size is not None and self._used() > self._max_size:
+            dropped = self._db.execute("DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)", (_DROP_AT_ONCE,)).rowcount
+            if not dropped:
+                return
+            self._db.execute("DELETE FROM troubled WHERE seq NOT IN (SELECT seq FROM events)")
+            self._count("dropped", dropped)
+            self._newest = None
+            if not self._full:
+                log.warning("%s: the queue has reached storage.max_size; its oldest events are dropped and counted", self.path)
+            self._full = True
+
+    def _used(self) -> int:
+        pages, free, size = (self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
+        return int((pages - free) * size)
+
+    def state(self, key: str) -> str | None:
+        """What was last stored under `key`."""
+        row = self._db.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    # taking out
+
+    def take_live(self, since: float, newest_since: float, limit: int) -> list[Queued]:
+        """The oldest `limit` events dated `since` or later, and before them the newest of each device and type that has only older ones.
+
+        The latter are `promoted` and not older than `newest_since`. Troubled events are left out. Nothing is removed.
+        """
+        promoted = [newest.seq for newest in self._newest_of_each().values() if newest.seq is not None and newest_since <= newest.at < since]
+        taken = [queued._replace(promoted=True) for queued in self._by_seq(promoted)]
+        return taken + self._queued(self._db.execute(_LIVE, (self._first_live(since), since, limit)))
+
+    def take_old(self, before: float, newest_since: float, limit: int, after: int = 0) -> list[Queued]:
+        """The oldest `limit` events dated before `before` with a seq above `after`, without promoted and troubled ones. Nothing is removed."""
+        newest = self._newest_of_each().values()
+        live = {one.seq for one in newest if one.seq is not None and newest_since <= one.at < before}
+        rows = self._db.execute(_OLD, (after, before, limit + len(live)))
+        return [queued for queued in self._queued(rows) if queued.seq not in live][:limit]
+
+    def _queued(self, rows: Iterable[tuple[int, int, int, float]]) -> list[Queued]:
+        names = self._names
+        return [Queued(seq, Event(*names[series], value, at)) for seq, series, at, value in rows]
+
+    def _by_seq(self, seqs: Iterable[int]) -> list[Queued]:
+        query = "SELECT seq, series, at, value FROM events WHERE seq = ? AND seq NOT IN (SELECT seq FROM troubled)"
+        return [queued for seq in sorted(seqs) for queued in self._queued(self._db.execute(query, (seq,)))]
+
+    def _first_live(self, since: float) -> int:
+        """A seq below which everything is older than `since`: a long backlog is searched once, then only as time moves on."""
+        seq, known = self._live_from
+        query = "SELECT seq FROM events WHERE seq >= ? AND at >= ? ORDER BY seq LIMIT 1"
+        row = self._db.execute(query, (seq if since >= known else 0, since)).fetchone()
+        self._live_from = (self._next if row is None else row[0], math.floor(since))
+        return self._live_from[0]
+
+    def _newest_of_each(self) -> dict[Key, _Newest]:
+        if self._newest is None:
+            rows = self._db.execute(_NEWEST)
+            self._newest = {(device, kind): _Newest(max(at, sent), seq if at > sent else None) for device, kind, at, seq, sent in rows}
+        return self._newest
+
+    def troubled(self) -> list[Troubled]:
+        """Those that wait apart, oldest first."""
+        query = "SELECT seq, series, at, value, kind, attempts, status, reason, last_at FROM troubled JOIN events USING (seq) ORDER BY seq"
+        return [Troubled(self._queued([row[:4]])[0], *row[4:]) for row in self._db.execute(query)]
+
+    # settling
+
+    def accept(self, taken: Sequence[Queued], historical: bool) -> None:
+        """The cloud has them: they leave the queue and are counted."""
+        with self.transaction():
+            self._remove(taken)
+            self._count("accepted_historical" if historical else "accepted_live", len(taken))
+            for queued in taken:
+                if queued.promoted:
+                    self._db.execute("UPDATE series SET sent_at = ? WHERE device_id = ? AND type = ?", (queued.event.at, *queued.key))
+
+    def set_aside(self, queued: Queued, kind: Kind, status: int, reason: str, at: float) -> None:
+        """It stays in the queue, but behind the others: `troubled` lists it, the takes leave it out."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT INTO troubled VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "kind = excluded.kind, attempts = attempts + 1, status = excluded.status, reason = excluded.reason, last_at = excluded.last_at",
+                (queued.seq, kind, status, reason, int(at)),
+            )
+            self._any_troubled = True
+
+    def bury(self, queued: Queued, status: int, reason: str, at: float) -> None:
+        """The cloud refuses it for good: it becomes a dead letter that keeps the reason."""
+        with self.transaction():
+            letter = (status, reason, int(at), queued.seq)
+            self._db.execute("INSERT INTO dead SELECT seq, series, at, value, ?, ?, ? FROM events WHERE seq = ?", letter)
+            self._remove([queued])
+            self._count("buried", 1)
+
+    def retry_dead(self) -> int:
+        """Puts all dead letters back at their old places; gives their number."""
+        with self.transaction():
+            back = self._db.execute("INSERT INTO events SELECT seq, series, at, value FROM dead").rowcount
+            self._db.execute("DELETE FROM dead")
+            if back:
+                self._count("requeued", back)
+                self._live_from, self._newest = (0, 0), None
+            return back
+
+    def _remove(self, taken: Sequence[Queued]) -> None:
+        seqs = [(queued.seq,) for queued in taken]
+        self._db.executemany("DELETE FROM events WHERE seq = ?", seqs)
+        if self._any_troubled:
+            self._db.executemany("DELETE FROM troubled WHERE seq = ?", seqs)
+        if self._newest is not None:
+            for queued in taken:
+                newest = self._newest.get(queued.key)
+                if newest is not None and newest.seq == queued.seq:
+                    self._newest[queued.key] = _Newest(newest.at, None)
+
+    def _count(self, name: str, more: int) -> None:
+        self._db.execute("INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value", (name, more))
+
+    # for people
+
+    def stats(self) -> Stats:
+        """How much waits since when, what became of the rest, and how large the files are."""
+        waiting, oldest, newest = self._db.execute("SELECT count(*), min(at), max(at) FROM events").fetchone()
+        kinds = dict(self._db.execute("SELECT kind, count(*) FROM troubled GROUP BY kind").fetchall())
+        counters = dict(self._db.execute("SELECT name, value FROM counters").fetchall())
+        return Stats(
+            waiting=waiting,
+            refused=kinds.get("refused", 0),
+            failing=kinds.get("failing", 0),
+            dead=self._db.execute("SELECT count(*) FROM dead").fetchone()[0],
+            oldest_at=oldest,
+            newest_at=newest,
+            accepted_live=counters.get("accepted_live", 0),
+            accepted_historical=counters.get("accepted_historical", 0),
+            buried=counters.get("buried", 0),
+            requeued=counters.get("requeued", 0),
+            dropped=counters.get("dropped", 0),
+            size_bytes=sum(file.stat().st_size for file in (self.path, self.path.with_name(self.path.name + "-wal")) if file.exists()),
+        )
+
+    def waiting(self, limit: int) -> list[Waiting]:
+        """The `limit` oldest waiting events."""
+        rows = self._db.execute(
+            f"SELECT e.seq, {_SERIES}, e.value, e.at, ifnull(t.kind, 'waiting'), ifnull(t.attempts, 0), ifnull(t.reason, '') "
+            "FROM events e JOIN series s ON s.id = e.series LEFT JOIN troubled t USING (seq) ORDER BY e.seq LIMIT ?",
+            (limit,),
+        )
+        fields = ("seq", "device_id", "device_name", "source", "type", "value", "at", "state", "attempts", "reason")
+        return [Waiting(**dict(zip(fields, row, strict=True))) for row in rows]  # type: ignore[typeddict-item]
+
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """The `limit` dead letters that were buried last."""
+        rows = self._db.execute(
+            f"SELECT d.seq, {_SERIES}, d.value, d.at, d.status, d.reason, d.buried_at FROM dead d JOIN series s ON s.id = d.series "
+            "ORDER BY d.buried_at DESC, d.seq DESC LIMIT ?",
+            (limit,),
+        )
+        fields = ("seq", "device_id", "device_name", "source", "type", "value", "at", "status", "reason", "buried_at")
+        return [DeadLetter(**dict(zip(fields, row, strict=True))) for row in rows]  # type: ignore[typeddict-item]

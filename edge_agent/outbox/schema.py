@@ -1,0 +1,99 @@
+"""The queue's file: its tables, its version, and how it is opened so that a power cut loses nothing committed.
+
+Knows no event and no upload: `queue.py` fills the tables. Plain DDL, because sqlite-utils would cost the
+daemon 7 MB and click at its first start; `PRAGMA user_version` holds the version.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from edge_agent.model.errors import StorageError
+
+VERSION = 1
+_PAGE = 4096
+
+# `events` is a plain rowid table in the order of arrival: 20 to 30 bytes an event. What names an event stands once, in `series`.
+# `troubled` holds the few that the cloud refused or failed on; `series.sent_at` is the newest value that went ahead of older ones.
+_TABLES = """
+CREATE TABLE series (id INTEGER PRIMARY KEY, device_id TEXT NOT NULL, device_name TEXT NOT NULL, source TEXT NOT NULL, type TEXT NOT NULL,
+                     sent_at INTEGER, UNIQUE (device_id, device_name, source, type));
+CREATE TABLE events (seq INTEGER PRIMARY KEY, series INTEGER NOT NULL REFERENCES series, at INTEGER NOT NULL, value REAL NOT NULL);
+CREATE TABLE troubled (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, attempts INTEGER NOT NULL, status INTEGER NOT NULL, reason TEXT NOT NULL,
+                       last_at INTEGER NOT NULL);
+CREATE TABLE dead (seq INTEGER PRIMARY KEY, series INTEGER NOT NULL REFERENCES series, at INTEGER NOT NULL, value REAL NOT NULL,
+                   status INTEGER NOT NULL, reason TEXT NOT NULL, buried_at INTEGER NOT NULL);
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Opens or makes the queue's file. Raises StorageError saying what is wrong with file or folder.
+
+    The lock is exclusive: one connection writes and checkpoints, for SQLite up to 3.51.2 can damage a WAL that two reset.
+    """
+    try:
+        db = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise StorageError(unusable(path, error)) from None
+    try:
+        _prepare(db, path)
+    except sqlite3.Error as error:
+        db.close()
+        raise StorageError(unusable(path, error)) from None
+    except StorageError:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    version = _version(db, path)
+    db.execute(f"PRAGMA page_size={_PAGE}")
+    db.execute("PRAGMA locking_mode=EXCLUSIVE")
+    mode = db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+    if mode != "wal":
+        raise StorageError(f"{path}: no write-ahead log on this file system (the journal stays {mode!r}); move `storage.path:` to a local disk")
+    db.execute("PRAGMA synchronous=FULL")  # NORMAL would lose the last commits in a power cut
+    db.execute("PRAGMA journal_size_limit=4194304")
+    db.execute("PRAGMA cache_size=-1024")
+    db.execute("PRAGMA temp_store=MEMORY")
+    if version == 0:
+        db.executescript(f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version={VERSION};COMMIT;")
+        # until the first checkpoint the tables stand in the log alone
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    else:
+        db.execute("BEGIN IMMEDIATE")  # a file that cannot be written is found here, not at the first interval
+        db.execute("ROLLBACK")
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise StorageError(
+            f"{path}: the queue was written by a newer edge-agent (format {version}, this one reads up to {VERSION}); "
+            "install that version again, or let it deliver the queue first. The file was not touched"
+        )
+    if version == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise StorageError(f"{path}: this is a database, but no queue of edge-agent; set `storage.path:` to another file. The file was not touched")
+    return version
+
+
+def unusable(path: Path, error: sqlite3.Error) -> str:
+    """What is wrong and what to do, from SQLite's words."""
+    text, folder = str(error), path.parent
+    if path.is_dir():
+        return f"{path}: is a folder; `storage.path:` must name a file"
+    if not folder.is_dir():
+        return f"{path}: the folder {folder} does not exist; create it, writable for the agent's user"
+    if "readonly" in text or "unable to open" in text:
+        return f"{path}: cannot be written ({text}); check that {folder} belongs to the agent's user and is not on a read-only file system"
+    if "locked" in text:
+        return f"{path}: another program has the queue open; stop the other agent or close that program"
+    if "full" in text:
+        return f"{path}: the disk is full; make room on the file system of {folder}"
+    if "not a database" in text or "malformed" in text:
+        return f"{path}: is damaged or no queue ({text}); move it aside and start again"
+    return f"{path}: {text}; check the disk of {folder}"
