@@ -1,0 +1,1 @@
+"""Floor 7: the network. Takes events from the outbox and brings them to the cloud; an answer becomes a verdict."""

@@ -1,0 +1,260 @@
+"""The cloud's HTTP API: token, events, buildings. The one importer of httpx.
+
+Every call gives a Verdict, never an exception of httpx: their texts carry the URL, and the token's URL
+carries the client secret. For the same reason httpx's own log lines are silenced. httpx is loaded with
+the first call, in a thread: the first reading does not wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import ssl
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from edge_agent import __version__
+from edge_agent.model.clock import Clock
+from edge_agent.model.events import Event
+from edge_agent.uplink.verdict import Kind, Verdict, judge, unreached
+from edge_agent.uplink.wire import EventWriter
+
+if TYPE_CHECKING:
+    import httpx
+
+CONNECTIONS = 4  # more make httpx slower
+_CONNECT_S, _ANSWER_S, _BATCH_ANSWER_S = 5.0, 20.0, 60.0
+_KEEP_ALIVE_S = 20.0  # less than the idle time after which load balancers hang up
+_TOKEN_S = 86400.0  # the guide's lifetime, where the answer does not state one
+
+
+@dataclass(frozen=True, slots=True)
+class MoostAccount:
+    """Which customer, which building, which credentials; `ca_file` names a private authority to trust as well."""
+
+    base_url: str
+    customer_id: str
+    building_id: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    ca_file: Path | None = None
+
+
+class MoostClient:
+    """One account's connection to the cloud. Calls may run side by side; the token is fetched once for all."""
+
+    def __init__(self, account: MoostAccount, clock: Clock, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport` stands in for the network, to answer by table."""
+        self.account = account
+        self._clock = clock
+        self._transport = transport
+        self._writer = EventWriter(account.customer_id, account.building_id)
+        self._http: httpx.AsyncClient | None = None
+        self._opening = asyncio.Lock()
+        self._token: str | None = None
+        self._renew_at = 0.0  # monotonic
+        self._fetching = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Lets go of the connections."""
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+
+    # the calls
+
+    async def send_live(self, event: Event) -> Verdict:
+        """One event, for the rules to see."""
+        return await self._call("POST", "/events/v1", 201, self._writer.one(event))
+
+    async def send_batch(self, events: Sequence[Event]) -> Verdict:
+        """Old events, stored but not seen by the rules."""
+        return await self._call("POST", "/events/historical/v1", 200, self._writer.many(events), _BATCH_ANSWER_S)
+
+    async def get_building(self) -> Verdict:
+        """The building as the cloud has it, in `body`; MISSING when it is not there."""
+        return await self._call("GET", f"/buildings/{self._building}/v1", 200)
+
+    async def create_building(self, building: Mapping[str, object]) -> Verdict:
+        """Adds the building; EXISTS when it is there already."""
+        return await self._call("POST", "/buildings/v1", 201, _body(building))
+
+    async def update_building(self, building: Mapping[str, object]) -> Verdict:
+        """Writes the building's attributes, all of those that the customer may set."""
+        return await self._call("PUT", "/buildings/v1", 200, _body(building))
+
+    async def attach_devices(self, devices: Sequence[Mapping[str, object]]) -> Verdict:
+        """Sets the building's devices, all of them."""
+        return await self._call("PUT", f"/buildings/{self._building}/devices/v1", 200, _body(devices))
+
+    @property
+    def _building(self) -> str:
+        return quote(self.account.building_id, safe="")
+
+    # token and transport
+
+    async def _call(self, method: str, path: str, expected: int, body: bytes | None = None, answer_s: float = _ANSWER_S) -> Verdict:
+        """The call with a token; with a new one when the first is refused."""
+        token = await self._valid_token(None)
+        if isinstance(token, Verdict):
+            return token
+        verdict = await self._send(method, path, expected, body, token, answer_s)
+        if verdict.status != 401:
+            return verdict
+        token = await self._valid_token(token)
+        if isinstance(token, Verdict):
+            return token
+        return await self._send(method, path, expected, body, token, answer_s)
+
+    async def _valid_token(self, refused: str | None) -> str | Verdict:
+        """The token, fetched when there is none, it is about to expire or it is the `refused` one."""
+        async with self._fetching:
+            if self._token is None or self._token == refused or self._clock.monotonic() >= self._renew_at:
+                verdict = await self._fetch_token()
+                if verdict is not None:
+                    return verdict
+            assert self._token is not None
+            return self._token
+
+    async def _fetch_token(self) -> Verdict | None:
+        self._token = None
+        asked = self._clock.monotonic()
+        query = {"clientId": self.account.client_id, "clientSecret": self.account.client_secret}
+        verdict = await self._send("GET", "/auth/token/v1", 200, None, None, _ANSWER_S, query)
+        if verdict.kind in (Kind.REFUSED, Kind.MISSING):
+            kind = Kind.UNAUTHORIZED if verdict.kind is Kind.REFUSED else Kind.LATER
+            return Verdict(kind, f"{verdict.reason}: no token; check `base_url:`, `client_id:` and the client secret", verdict.status)
+        if not verdict.accepted:
+            return verdict
+        answer = verdict.body if isinstance(verdict.body, dict) else {}
+        token, lifetime = answer.get("access_token"), answer.get("expires_in")
+        # opaque, but it must fit into a header: nothing else of it is looked at
+        if not isinstance(token, str) or not token or not all("!" <= letter <= "~" for letter in token):
+            return Verdict(Kind.LATER, "GET /auth/token/v1: 200 without a usable access_token; check `base_url:`", 200)
+        lifetime_s = float(lifetime) if isinstance(lifetime, int | float) and lifetime > 0 else _TOKEN_S
+        self._token, self._renew_at = token, asked + lifetime_s - min(300.0, lifetime_s / 10)
+        return None
+
+    async def _send(
+        self, method: str, path: str, expected: int, body: bytes | None, token: str | None, answer_s: float, query: Mapping[str, str] | None = None
+    ) -> Verdict:
+        call = f"{method} {path}"
+        headers = {"content-type": "application/json"} if body is not None else {}
+        if token is not None:
+            headers["authorization"] = f"Bearer {token}"
+        try:
+            http = self._http or await self._open()
+            timeout = (_CONNECT_S, answer_s, answer_s, None)  # connect, read, write; for a free connection it waits
+            response = await http.request(method, path, content=body, headers=headers, params=query, timeout=timeout)
+        except Exception as error:  # whatever it is, its text may hold the URL or the token: only words of ours go on
+            return _no_answer(call, error)
+        verdict = judge(call, expected, response.status_code, response.headers, response.content, self._clock.now())
+        return self._masked(verdict)
+
+    def _masked(self, verdict: Verdict) -> Verdict:
+        """Takes the secrets out of an answer's words, should the cloud or a proxy repeat them."""
+        found = [secret for secret in (self.account.client_secret, self._token) if secret and secret in verdict.reason + str(verdict.errors)]
+        if not found:
+            return verdict
+
+        def mask(text: str) -> str:
+            for secret in found:
+                text = text.replace(secret, "***")
+            return text
+
+        errors = {mask(key): mask(text) for key, text in verdict.errors.items()}
+        return Verdict(verdict.kind, mask(verdict.reason), verdict.status, errors, verdict.retry_after_s, verdict.reached, verdict.body)
+
+    async def _open(self) -> httpx.AsyncClient:
+        async with self._opening:
+            if self._http is None:
+                self._http = await asyncio.get_running_loop().run_in_executor(None, self._make_http)
+            return self._http
+
+    def _make_http(self) -> httpx.AsyncClient:
+        load_httpx()
+        import httpx
+
+        return httpx.AsyncClient(
+            base_url=self.account.base_url,
+            verify=_trust(self.account),
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=_KEEP_ALIVE_S),
+            headers={"user-agent": f"edge-agent/{__version__}", "accept": "application/json"},
+            transport=self._transport,
+        )
+
+
+def load_httpx() -> None:
+    """Imports httpx without its command line (click, rich, pygments: 6 MB) and silences its log of URLs."""
+    if "httpx" not in sys.modules:
+        absent = {"click", "rich", "pygments"} - sys.modules.keys()
+        sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: not importable, for the moment
+        try:
+            importlib.import_module("httpx")
+        finally:
+            for name in absent:
+                del sys.modules[name]
+    for name in ("httpx", "httpcore"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        if _quiet not in logger.filters:
+            logger.addFilter(_quiet)
+
+
+def _quiet(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
+
+
+def _trust(account: MoostAccount) -> ssl.SSLContext:
+    """The system's and the private authorities; over plain http nobody is trusted and nothing is loaded."""
+    if account.base_url.startswith("http://"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    import certifi
+
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    if account.ca_file is not None:
+        context.load_verify_locations(account.ca_file)
+    return context
+
+
+def _body(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _no_answer(call: str, error: Exception) -> Verdict:
+    """An exception in words of ours: its own may hold the URL, so only the operating system's are quoted."""
+    cause = _cause(error)
+    if isinstance(cause, ssl.SSLError):
+        why = f"TLS is refused ({getattr(cause, 'verify_message', '') or cause.reason}); check the system's clock, `ca_file:` and the proxy"
+        return unreached(call, why, reached=True)
+    words = {
+        "ConnectTimeout": f"no connection within {_CONNECT_S:g} s; check the network",
+        "ReadTimeout": "no answer in time",
+        "WriteTimeout": "the connection takes no more data",
+        "RemoteProtocolError": "the connection was closed without an answer",
+        "ReadError": "the connection broke",
+        "WriteError": "the connection broke",
+        "ProxyError": "the proxy refuses; check HTTPS_PROXY",
+    }
+    name = type(error).__name__
+    quoted = f" ({cause.strerror})" if isinstance(cause, OSError) and cause.strerror else ""
+    why = words.get(name, f"cannot be reached{quoted}; check the network" if name == "ConnectError" else f"failed ({name}){quoted}")
+    return unreached(call, why, reached=name not in ("ConnectError", "ConnectTimeout", "ProxyError"))
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The operating system's error at the bottom, or the error itself."""
+    seen = error
+    while (below := seen.__cause__ or seen.__context__) is not None:
+        seen = below
+        if isinstance(seen, ssl.SSLError):
+            return seen
+    return seen

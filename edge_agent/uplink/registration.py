@@ -1,0 +1,172 @@
+"""Makes the building known at the platform, as the site file describes it, and attaches its devices.
+
+Touches only what the file names: an update reads, merges into what the customer may set, and writes;
+what the platform computed is never written back. Devices that others attached stay; only those that this
+agent attached before and the file no longer has are dropped. Never deletes a building.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge_agent.model.clock import Clock
+from edge_agent.outbox.outbox import Outbox
+from edge_agent.uplink.client import MoostClient
+from edge_agent.uplink.gate import Cause, Gate
+from edge_agent.uplink.verdict import Kind, Verdict
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+_ATTACHED_STATE = "uplink.attached"
+# the guide's attributes without those that the platform makes (id, customerId, geolocation, activationTimestamp, profile)
+_SETTABLE = (
+    "customerBuildingId",
+    "zip",
+    "city",
+    "countryCode",
+    "timeZoneId",
+    "registrationTimestamp",
+    "deactivatedTimestamp",
+    "isEarlyAdopter",
+    "userIds",
+    "disabledNotifications",
+    "inactiveRules",
+    "devices",
+    "settings",
+    "properties",
+)
+_DEVICE = ("id", "type", "name", "product_name")
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """What the site file says of the building. `tariff` is the guide's object (type SINGLE or DUAL); None: not named, left alone."""
+
+    zip: str
+    city: str
+    country_code: str
+    time_zone: str | None = None
+    tariff: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What came of it: `done`, or the `verdict` that stopped it. `attached`: the ids of our devices the platform has now."""
+
+    verdict: Verdict
+    attached: frozenset[str]
+    changes: tuple[str, ...] = field(default=())
+
+    @property
+    def done(self) -> bool:
+        """True when the platform has everything that the file names."""
+        return self.verdict.accepted
+
+
+_DONE = Verdict(Kind.ACCEPTED)
+
+
+async def register(client: MoostClient, building: Building, devices: Sequence[Mapping[str, str]], attached_before: AbstractSet[str]) -> Registration:
+    """One attempt. `devices` as {id, type, name, product_name}; `attached_before`: what an earlier registration attached."""
+    before = frozenset(attached_before)
+    changes: list[str] = []
+    found = await client.get_building()
+    if found.kind is Kind.MISSING:
+        made = await client.create_building({"customerBuildingId": client.account.building_id, **named(building)})
+        if not made.accepted and made.kind is not Kind.EXISTS:
+            return Registration(made, before)
+        changes.append("created" if made.accepted else "found")
+        found = await client.get_building()
+    if not found.accepted or not isinstance(found.body, dict):
+        return Registration(found if not found.accepted else _unread(found), before, tuple(changes))
+    wanted = merged(found.body, building)
+    if wanted is not None:
+        written = await client.update_building(wanted)
+        if not written.accepted:
+            return Registration(written, before, tuple(changes))
+        changes.append("updated")
+    complete = with_ours(found.body.get("devices"), devices, before)
+    if complete is not None:
+        written = await client.attach_devices(complete)
+        if not written.accepted:
+            return Registration(written, before, tuple(changes))
+        changes.append("devices attached")
+    return Registration(_DONE, frozenset(one["id"] for one in devices), tuple(changes))
+
+
+def _unread(found: Verdict) -> Verdict:
+    return Verdict(Kind.LATER, "the platform's answer is no building; check `base_url:`", found.status)
+
+
+def named(building: Building) -> Json:
+    """What the file names, in the platform's words."""
+    attributes: Json = {"zip": building.zip, "city": building.city, "countryCode": building.country_code}
+    if building.time_zone is not None:
+        attributes["timeZoneId"] = building.time_zone
+    if building.tariff is not None:
+        attributes["settings"] = {"tariff": dict(building.tariff)}
+    return attributes
+
+
+def merged(known: Mapping[str, Any], building: Building) -> Json | None:
+    """The building to write: what the platform has and the customer may set, with what the file names; None when nothing differs."""
+    result = {name: known[name] for name in _SETTABLE if name in known}
+    if isinstance(result.get("devices"), list):
+        result["devices"] = [_settable(device) for device in result["devices"]]
+    before = json.dumps(result, sort_keys=True)
+    wanted = named(building)
+    if "settings" in wanted:
+        settings = dict(known.get("settings") or {})
+        wanted["settings"] = settings | {"tariff": _tariff(settings.get("tariff"), wanted["settings"]["tariff"])}
+    result |= wanted
+    return None if json.dumps(result, sort_keys=True) == before else result
+
+
+def _tariff(known: object, wanted: Json) -> Json:
+    """A tariff of the same type keeps what the file does not name (its prices, its currency); another type starts anew."""
+    same = isinstance(known, dict) and known.get("type") == wanted["type"]
+    return {**(known if same and isinstance(known, dict) else {}), **wanted}
+
+
+def with_ours(known: object, ours: Sequence[Mapping[str, str]], attached_before: AbstractSet[str]) -> list[Json] | None:
+    """All devices the building shall have: those of others as they are, then ours; None when it has them already."""
+    present = [_settable(device) for device in known] if isinstance(known, list) else []
+    mine = {device["id"] for device in ours} | attached_before
+    wanted = [device for device in present if device.get("id") not in mine] + [_settable(device) for device in ours]
+
+    def by_id(devices: Sequence[Json]) -> list[tuple[str, str]]:
+        return sorted((str(device.get("id")), json.dumps(device, sort_keys=True)) for device in devices)
+
+    return None if by_id(wanted) == by_id(present) else wanted
+
+
+def _settable(device: Mapping[str, Any]) -> Json:
+    return {name: device[name] for name in _DEVICE if name in device}
+
+
+async def keep_registered(client: MoostClient, building: Building, devices: Sequence[Mapping[str, str]], outbox: Outbox, clock: Clock) -> None:
+    """Registers, and tries again until the platform has it all or refuses it for its content; what was attached is kept in the queue's file."""
+    gate = Gate(clock, subject="the building's registration")
+    while True:
+        before = frozenset(json.loads(await outbox.load_state(_ATTACHED_STATE) or "[]"))
+        result = await register(client, building, devices, before)
+        if result.done:
+            if result.attached != before:
+                await outbox.commit([], {_ATTACHED_STATE: json.dumps(sorted(result.attached))})
+            if result.changes:
+                log.info("building %s: %s", client.account.building_id, ", ".join(result.changes))
+            gate.succeed()
+            return
+        verdict = result.verdict
+        if verdict.kind is Kind.REFUSED:
+            log.error("building %s is refused (%s); correct `building:` in the site file", client.account.building_id, verdict.reason)
+            return
+        cause = Cause.CREDENTIALS if verdict.kind is Kind.UNAUTHORIZED else Cause.FAILED if verdict.reached else Cause.UNREACHED
+        gate.fail(cause, verdict.reason, retry_after_s=verdict.retry_after_s)
+        await clock.sleep(gate.wait_s)

@@ -1,0 +1,115 @@
+"""What an answer of the cloud means for what was sent: the one place that reads status codes.
+
+An answer counts as acceptance only with the documented status and without a web page in its body, for
+hotspots, proxies and routers answer 200 to anything. Pure: knows no socket.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum, auto
+
+RETRY_AFTER_CAP_S = 3600.0
+_REASON_LENGTH = 300
+
+
+class Kind(Enum):
+    """What becomes of what was sent."""
+
+    ACCEPTED = auto()
+    REFUSED = auto()  # for its content: another attempt with the same bytes is pointless, if the building is known
+    LATER = auto()  # kept and sent again
+    TOO_LARGE = auto()  # fewer at once
+    UNAUTHORIZED = auto()  # the credentials are refused, although the token is new
+    MISSING = auto()  # no such building
+    EXISTS = auto()  # the building is there already
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One answer. `status` is 0 when there was none; `reached`: somebody answered for the cloud; `body`: the JSON that came with it."""
+
+    kind: Kind
+    reason: str = ""
+    status: int = 0
+    errors: Mapping[str, str] = field(default_factory=dict)
+    retry_after_s: float | None = None
+    reached: bool = True
+    body: object = None
+
+    @property
+    def accepted(self) -> bool:
+        """True when the cloud has taken it."""
+        return self.kind is Kind.ACCEPTED
+
+
+def unreached(call: str, why: str, reached: bool = False) -> Verdict:
+    """No answer came: `why` in words, `reached` when a connection stood."""
+    return Verdict(Kind.LATER, f"{call}: {why}", reached=reached)
+
+
+def judge(call: str, expected: int, status: int, headers: Mapping[str, str], body: bytes, now: float) -> Verdict:
+    """The verdict on an answer to `call` (method and path), whose documented success is `expected`; `now` dates a Retry-After."""
+    page = _is_page(headers, body)
+    said = "a web page" if page else _said(body)
+    words = f"{call}: {status}" + (f" {said}" if said else "")
+    retry = retry_after(headers.get("retry-after", ""), now)
+    if status >= 500 or status in (408, 425, 429):
+        return Verdict(Kind.LATER, words, status, retry_after_s=retry)
+    if status == 413:
+        return Verdict(Kind.TOO_LARGE, words, status)
+    if 300 <= status < 400:
+        return Verdict(Kind.LATER, f"{words}: redirects elsewhere, which is not followed; check `base_url:` and the network's sign-in page", status)
+    if page:
+        return Verdict(Kind.LATER, f"{words} instead of the cloud's answer; check `base_url:`, the proxy and the network's sign-in page", status)
+    if status == expected:
+        return Verdict(Kind.ACCEPTED, "", status, body=_json(body))
+    if status in (401, 403):
+        return Verdict(Kind.UNAUTHORIZED, f"{words}: the credentials are refused; check `client_id:`, the client secret and `customer_id:`", status)
+    if status in (400, 422):
+        return Verdict(Kind.REFUSED, words, status, _errors(body))
+    if status == 404:
+        return Verdict(Kind.MISSING, f"{words}: not found; check `base_url:`", status)
+    if status == 409:
+        return Verdict(Kind.EXISTS, words, status)
+    return Verdict(Kind.LATER, f"{words}: not an answer of this call, which is {expected}; check `base_url:`", status)
+
+
+def retry_after(text: str, now: float) -> float | None:
+    """Seconds from a Retry-After header (seconds or an HTTP date), between 0 and an hour; None when there is none."""
+    text = text.strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), RETRY_AFTER_CAP_S)
+    try:
+        until: datetime = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return min(max(0.0, until.timestamp() - now), RETRY_AFTER_CAP_S)
+
+
+def _is_page(headers: Mapping[str, str], body: bytes) -> bool:
+    return "html" in headers.get("content-type", "").lower() or body[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+def _json(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+
+def _said(body: bytes) -> str:
+    """The answer's own words in one line, shortened."""
+    return " ".join(body[: 4 * _REASON_LENGTH].decode("utf-8", "replace").split())[:_REASON_LENGTH]
+
+
+def _errors(body: bytes) -> dict[str, str]:
+    """The map of a refusal, text to text; empty when there is none."""
+    found = _json(body)
+    return {str(key): str(text) for key, text in found.items()} if isinstance(found, dict) else {}
