@@ -160,8 +160,7 @@ class BlockDecoder:
 def picker(offsets: Sequence[int]) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
     """Picks the words at some offsets of a block, in that order."""
     first, count = offsets[0] if offsets else 0, len(offsets)
-    pick: Any = itemgetter(*offsets)
-    if list(offsets) == list(range(first, first + count)):
-        pick = itemgetter(slice(first, first + count))
+    neighbours = list(offsets) == list(range(first, first + count))
+    pick: Any = itemgetter(slice(first, first + count)) if neighbours else itemgetter(*offsets)
     typed: Callable[[tuple[int, ...]], tuple[int, ...]] = pick
     return typed
