@@ -12,28 +12,31 @@ import json
 import logging
 import math
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge_agent import __version__
 from edge_agent.cloud.mapping import to_events
+from edge_agent.cloud.vocabulary import device_type_of
 from edge_agent.config import Site, load_site
 from edge_agent.control import Answer, listening, state_lock
 from edge_agent.devices import Devices
 from edge_agent.inspection import describe_sample, queue_answer
-from edge_agent.metering.metering import Metering, Outcome
+from edge_agent.metering.metering import Metering
 from edge_agent.model.clock import Clock, utc_text
 from edge_agent.model.errors import ConfigError, EdgeAgentError, StorageError
 from edge_agent.model.events import Event
-from edge_agent.model.measurements import MeterPoint, Sample
+from edge_agent.model.measurements import MeterPoint, Outcome, Role, Sample
 from edge_agent.outbox.outbox import Outbox
-from edge_agent.profiles.meaning import measurements, meanings, meter_points
+from edge_agent.profiles.meaning import meanings, measurements, meter_points
 from edge_agent.profiles.setup import DeviceSetup
 
 log = logging.getLogger(__name__)
 
 CLOCK_STEP_S = 2.0  # wall and monotonic time further apart than this between two polls: the clock was set
 GATHER_S = 0.5  # what closes within this time of each other is stored in one transaction
+RETRY_STORE_S = 10.0  # between attempts to write a queue that could not be written
 STOP_S = 3.0  # how long an upload in flight may take to be settled when the agent stops
 
 
@@ -65,7 +68,7 @@ class Agent:
         """Runs until `stop` is set. Raises AgentBusy when another agent runs, StorageError when there is no queue to write."""
         folder = self._site.database.parent
         with state_lock(folder):
-            outbox = await Outbox.open(self._site.database, self._site.max_size, self._clock)
+            outbox = await Outbox.open(self._site.database, self._site.max_size)
             try:
                 async with listening(folder, {"read": self._answer_read, "queue": self._answer_queue(outbox)}):
                     while not stop.is_set():
@@ -100,27 +103,43 @@ async def _either(*events: asyncio.Event) -> None:
             one.cancel()
 
 
+@dataclass
+class _Memory:
+    """What was learnt about devices and outlives a restart: serial numbers, and which roles a device really has."""
+
+    serials: dict[str, str] = field(default_factory=dict)
+    roles: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, text: str) -> _Memory:
+        data = json.loads(text)
+        return cls(data.get("serials", {}), data.get("roles", {}))
+
+    def to_json(self) -> str:
+        return json.dumps({"serials": self.serials, "roles": self.roles})
+
+
 class _Shift:
     """The time during which one site file is in force."""
 
-    def __init__(self, site: Site, clock: Clock, outbox: Outbox, metering_state: Any, serials: dict[str, str]) -> None:
+    def __init__(self, site: Site, clock: Clock, outbox: Outbox, metering_state: Any, memory: _Memory) -> None:
         from edge_agent.uplink.client import MoostClient
         from edge_agent.uplink.uploader import Uploader
 
         self._site = site
         self._clock = clock
         self._outbox = outbox
-        self._serials = serials
+        self._memory = memory
         self._setups = {setup.id: setup for setup in site.devices}
         self._rows = {setup.id: meanings(setup) for setup in site.devices}
-        self._points: dict[str, MeterPoint] = {point.id: point for setup in site.devices for point in meter_points(setup)}
-        self._metering = Metering(list(self._points.values()), site.interval_s, site.poll_interval_s, metering_state)
-        self._devices = Devices(site.devices, site.mqtt, clock, serials)
+        self._points: dict[str, MeterPoint] = {}
+        self._metering = self._new_metering(metering_state)
+        self._devices = Devices(site.devices, site.mqtt, clock, memory.serials)
         self._client = MoostClient(site.account, clock)
         self.uploader = Uploader(outbox, self._client, site.upload, clock, site.interval_s)
-        self._samples: dict[str, Sample] = {}
         self._pending: list[Event] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._storing = asyncio.Lock()
         self._storage_failed = False
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._drift = clock.now() - clock.monotonic()
@@ -132,8 +151,8 @@ class _Shift:
         for warning in site.warnings:
             log.warning("%s", warning)
         state = json.loads(await outbox.load_state("metering") or "null")
-        serials = json.loads(await outbox.load_state("serials") or "{}")
-        shift = cls(site, clock, outbox, state, serials)
+        memory = _Memory.from_json(await outbox.load_state("memory") or "{}")
+        shift = cls(site, clock, outbox, state, memory)
         log.info("edge-agent %s: %d devices, building %s, queue %s", __version__, len(site.devices), site.account.building_id, site.database)
         stop = asyncio.Event()
         upload = asyncio.create_task(shift.uploader.run(stop), name="upload")
@@ -147,8 +166,9 @@ class _Shift:
 
     async def _end(self, upload: asyncio.Task[None]) -> None:
         """Stores the open interval, lets an upload in flight settle, and lets go of the devices."""
-        if self._flushing is not None:
-            await asyncio.wait([self._flushing])
+        async with self._storing:  # so that what is cancelled only sleeps
+            if self._flushing is not None:
+                self._flushing.cancel()
         await self._store()
         await asyncio.gather(asyncio.wait([upload], timeout=STOP_S), self._devices.close())
         await _cancel([upload])
@@ -188,9 +208,26 @@ class _Shift:
             self._reading.pop(setup.id, None)
 
     def _use(self, setup: DeviceSetup, sample: Sample) -> None:
-        self._samples[setup.id] = sample
+        self._learn_roles(setup)
         for point_id, readings in measurements(self._rows[setup.id], sample).items():
-            self._take(self._metering.update(point_id, readings, sample.at))
+            if point_id in self._points:
+                self._take(self._metering.update(point_id, readings, sample.at))
+
+    def _learn_roles(self, setup: DeviceSetup) -> None:
+        """A device that tells what it is (SunSpec) may lack a role of its profile: what is not there is not waited for."""
+        roles = self._devices.drivers[setup.id].roles
+        if not setup.profile.roles or roles is None or sorted(roles) == self._memory.roles.get(setup.id):
+            return
+        self._memory.roles[setup.id] = sorted(roles)
+        self._metering = self._new_metering(self._metering.state())
+
+    def _new_metering(self, state: Any) -> Metering:
+        """Metering of the measuring points that are there, as far as is known."""
+        present = self._memory.roles
+        points = [point for setup in self._site.devices for point in meter_points(setup) if point.role in present.get(setup.id, list(Role))]
+        self._points = {point.id: point for point in points}
+        excess = self._site.decisions.excess_intervals
+        return Metering(points, self._site.interval_s, self._site.poll_interval_s, state, excess_intervals=excess)
 
     def _watch_clock(self) -> None:
         """A step of the wall clock re-dates what is held, so that no interval is cut twice or lost."""
@@ -214,11 +251,8 @@ class _Shift:
 
     def _take(self, outcomes: Iterable[Outcome]) -> None:
         """Turns what metering found into events, to be stored with what closes at the same time."""
-        found = [
-            event
-            for outcome in outcomes
-            for event in to_events(outcome, self._points, (self._site.household_id, self._site.household_name), self._site.decisions)
-        ]
+        site = self._site
+        found = [event for outcome in outcomes for event in to_events(outcome, self._points, site.household, site.decisions)]
         if found:
             self._pending += found
             if self._flushing is None:
@@ -227,27 +261,33 @@ class _Shift:
     async def _flush(self) -> None:
         try:
             await self._clock.sleep(GATHER_S)
-            await self._store()
+            while self._pending and not await self._store():
+                await self._clock.sleep(RETRY_STORE_S)
         finally:
             self._flushing = None
 
-    async def _store(self) -> None:
+    async def _store(self) -> bool:
         """The pending events and the state they follow from, in one transaction; on failure both wait for the next."""
-        events, self._pending = self._pending, []
-        self._serials |= self._devices.serials
-        state = {"metering": json.dumps(self._metering.state()), "serials": json.dumps(self._serials)}
-        try:
-            await self._outbox.commit(events, state)
-        except StorageError as error:
-            self._pending = events + self._pending
-            if not self._storage_failed:
-                log.error("%s; %d events are held in memory until the queue can be written", error, len(self._pending))
-            self._storage_failed = True
-            return
-        if self._storage_failed:
-            log.info("the queue can be written again")
-            self._storage_failed = False
+        async with self._storing:
+            events = list(self._pending)
+            self._memory.serials |= self._devices.serials
+            state = {"metering": json.dumps(self._metering.state()), "memory": self._memory.to_json()}
+            try:
+                await self._outbox.commit(events, state)
+            except StorageError as error:
+                return self._not_stored(error)
+            del self._pending[: len(events)]
+            if self._storage_failed:
+                log.info("the queue can be written again")
+                self._storage_failed = False
         self.uploader.wake()
+        return True
+
+    def _not_stored(self, error: StorageError) -> bool:
+        if not self._storage_failed:
+            log.error("%s; %d events are held in memory until the queue can be written", error, len(self._pending))
+        self._storage_failed = True
+        return False
 
     # the building
 
@@ -260,11 +300,10 @@ class _Shift:
         await keep_registered(self._client, self._site.building, self._cloud_devices(), self._outbox, self._clock)
 
     def _cloud_devices(self) -> list[dict[str, str]]:
-        from edge_agent.cloud.vocabulary import device_type
-
         models = {setup.id: f"{setup.profile.spec.vendor} {setup.profile.name}" for setup in self._site.devices}
         return [
-            {"id": point.id, "type": device_type(point), "name": point.name, "product_name": models[point.device_id]} for point in self._points.values()
+            {"id": point.id, "type": device_type_of(point.role, point.device_type).value, "name": point.name, "product_name": models[point.device_id]}
+            for point in self._points.values()
         ]
 
 

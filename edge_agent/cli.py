@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     read = _command(commands, "read", _read, "show one reading of each point now")
     read.add_argument("device", nargs="?", default="", metavar="DEVICE", help="the device's id (default: all)")
     read.add_argument("--json", action="store_true", help="print JSON")
-    read.add_argument("--wait", type=float, default=10.0, metavar="SECONDS", help="how long to listen for MQTT devices when no agent runs (default: 10)")
+    read.add_argument(
+        "--wait", type=float, default=10.0, metavar="SECONDS", help="how long to listen for MQTT devices when no agent runs (default: 10)"
+    )
 
     queue = _command(commands, "queue", _queue, "show and mend the queue of events")
     queue.add_argument(
@@ -67,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     queue.add_argument("--json", action="store_true", help="print JSON")
     queue.add_argument("--limit", type=int, default=50, metavar="N", help="rows to list (default: 50)")
 
-    demo = commands.add_parser("demo", help="run a simulated house on this machine", description="A whole simulated house: devices, broker and cloud.")
+    demo = commands.add_parser(
+        "demo", help="run a simulated house on this machine", description="A whole simulated house: devices, broker and cloud."
+    )
     demo.add_argument("--speed", type=float, default=60.0, metavar="FACTOR", help="how much faster than real time (default: 60)")
     demo.add_argument("--duration", default=None, metavar="TIME", help="end after that time with a summary, e.g. 60s (default: until Ctrl-C)")
     demo.set_defaults(run=_demo, verbose=False)
@@ -104,14 +108,16 @@ def _check(options: argparse.Namespace) -> int:
     site = load_site(options.config)
     for warning in site.warnings:
         print(f"{options.config}: warning: {warning}")
-    print(f"{options.config}: ok: {len(site.devices)} devices ({', '.join(setup.id for setup in site.devices)}) for building {site.account.building_id}")
+    print(
+        f"{options.config}: ok: {len(site.devices)} devices ({', '.join(setup.id for setup in site.devices)}) for building {site.account.building_id}"
+    )
     return 0
 
 
 def _read(options: argparse.Namespace) -> int:
     from edge_agent.config import load_site
     from edge_agent.control import ask, state_lock
-    from edge_agent.inspection import reading_text, read_without_agent
+    from edge_agent.inspection import read_without_agent, reading_text
 
     site = load_site(options.config)
     folder = site.database.parent
@@ -159,4 +165,4 @@ def _demo(options: argparse.Namespace) -> int:
         raise EdgeAgentError(f"--duration: {error}") from None
     if not options.speed > 0:
         raise EdgeAgentError("--speed: write a number above 0, such as 60")
-    return demo(options.speed, duration)
+    return int(demo(options.speed, duration))

@@ -7,6 +7,7 @@ never stands in the file: it comes from a file beside it, a systemd credential o
 from __future__ import annotations
 
 import os
+import re
 import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -155,8 +156,7 @@ class Site:
     interval_s: int
     poll_interval_s: float
     decisions: vocabulary.Decisions
-    household_id: str
-    household_name: str
+    household: vocabulary.HouseholdDevice
     upload: UploadSettings
     database: Path
     max_size: int
@@ -223,10 +223,11 @@ class _SiteReader:
             interval_s=int(reporting.interval),
             poll_interval_s=reporting.poll_interval,
             decisions=vocabulary.Decisions(
-                timestamp=reporting.timestamp, outside_the_table=reporting.outside_the_table, status_ids=dict(reporting.status_ids)
+                interval_timestamp=reporting.timestamp,
+                outside_the_table=reporting.outside_the_table,
+                status_ids={**vocabulary.STATUS_IDS, **reporting.status_ids},
             ),
-            household_id=reporting.household_id,
-            household_name=reporting.household_name,
+            household=vocabulary.HouseholdDevice(reporting.household_id, reporting.household_name),
             upload=UploadSettings(backfill_after_s=self.section.upload.backfill_after, batch_size=self.section.upload.batch_size),
             database=Path(os.environ.get("STATE_DIRECTORY") or self.path.parent) / storage.path,
             max_size=storage.max_size,
@@ -255,7 +256,9 @@ class _SiteReader:
         secret = self._secret()
         if secret is None:
             return None
-        return MoostAccount(moost.base_url.rstrip("/"), moost.customer_id, moost.building_id, moost.client_id, secret, self._file(moost.ca_file, "moost"))
+        return MoostAccount(
+            moost.base_url.rstrip("/"), moost.customer_id, moost.building_id, moost.client_id, secret, self._file(moost.ca_file, "moost")
+        )
 
     def _secret(self) -> str | None:
         """The client secret: its file, else systemd's credential, else the environment."""
@@ -269,8 +272,10 @@ class _SiteReader:
             secret = os.environ.get(SECRET_VARIABLE, "").strip() or None
             if secret is None:
                 self.wrong(("moost",), "moost: there is no client secret", "write client_secret_file: client-secret, with the secret in that file")
-        if secret and (problem := vocabulary.client_secret_problem(secret)):
-            self.wrong(at, f"the client secret {problem}")
+        if secret and not re.fullmatch(r"[a-zA-Z0-9_-]{1,100}", secret):  # the API's pattern; the secret itself is not shown
+            self.wrong(
+                at, "the client secret holds characters that no client secret has", "letters, digits, _ and - only; look for a line break or quotes"
+            )
         return secret
 
     def _secret_in(self, path: Path, at: Location) -> str | None:
@@ -310,7 +315,7 @@ class _SiteReader:
         if building is None:
             return None
         tariff = self._tariff(building.tariff) if building.tariff else None
-        return Building(building.zip, building.city, building.country_code, self.section.time_zone or _system_time_zone(), tariff)
+        return Building(building.zip, building.city, building.country_code, self.section.time_zone, tariff)
 
     def _tariff(self, tariff: TariffSection) -> dict[str, object]:
         """The tariff as the platform writes it (guide, Tariff Configuration)."""
@@ -395,8 +400,9 @@ class _SiteReader:
             elif device.id == self.section.reporting.household_id:
                 self.wrong((*at, "id"), f"{device.id!r} is the id of the household", "choose another, or set reporting.household_id")
             seen.setdefault(device.id, self.document.line((*at, "id")))
-            if device.type and device.type not in vocabulary.DEVICE_TYPES:
-                self.wrong((*at, "type"), f"{device.id}: type: {device.type!r} is no device type", nearest(device.type, vocabulary.DEVICE_TYPES))
+            if device.type and vocabulary.device_type_problem(device.type):
+                names = {one.value for one in vocabulary.DeviceType} - {vocabulary.DeviceType.GATEWAY.value}
+                self.wrong((*at, "type"), f"{device.id}: type: {device.type!r} is no device type", nearest(device.type, names))
             if device.profile not in profiles:
                 profiles[device.profile] = self._profile(device, at)
             profile = profiles[device.profile]
@@ -451,7 +457,9 @@ class _SiteReader:
         if profile.roles:
             own = sorted(role.value for role in profile.roles)
             if device.role is not None:
-                self.wrong((*at, "role"), f"{device.id}: {profile.name} has several roles ({', '.join(own)})", "leave role: out, or choose with roles: [...]")
+                self.wrong(
+                    (*at, "role"), f"{device.id}: {profile.name} has several roles ({', '.join(own)})", "leave role: out, or choose with roles: [...]"
+                )
             for role in set(device.roles or ()) - profile.roles:
                 self.wrong((*at, "roles"), f"{device.id}: {profile.name} has no role {role.value!r}", nearest(role.value, own))
             for role in device.roles or profile.roles:
@@ -471,7 +479,9 @@ class _SiteReader:
                 key = "connection" if device.connection else "unit"
                 self.wrong((*at, key), f"{device.id}: {profile.name} is read over MQTT", f"leave {key}: out and write topic:")
             if self.section.mqtt is None:
-                self.wrong(at, f"{device.id}: {profile.name} is read over MQTT, but there is no broker", "write mqtt: {broker: mqtt://localhost:1883}")
+                self.wrong(
+                    at, f"{device.id}: {profile.name} is read over MQTT, but there is no broker", "write mqtt: {broker: mqtt://localhost:1883}"
+                )
             return None
         if device.topic is not None:
             self.wrong((*at, "topic"), f"{device.id}: {profile.name} is read over Modbus", "leave topic: out and write connection:")
@@ -517,14 +527,18 @@ class _SiteReader:
             at: Location = ("devices", number_of[setup.id], "connection")
             other = first.setdefault(connection.line, setup)
             if other.connection != connection:
-                self.wrong(at, f"{setup.id}: is set to {connection}, but {other.id} on the same line to {other.connection}", "one line has one setting")
+                self.wrong(
+                    at, f"{setup.id}: is set to {connection}, but {other.id} on the same line to {other.connection}", "one line has one setting"
+                )
             key = (connection.line, setup.unit, setup.profile.name)
             if key in units and not setup.parameters:
                 self.wrong(at, f"{setup.id}: reads the same unit {setup.unit} as {units[key]}", "give each its own unit:")
             units.setdefault(key, setup.id)
 
     def _check_roles(self, devices: tuple[DeviceSetup, ...]) -> None:
-        grids = [setup.id for setup in devices if setup.role is Role.GRID or Role.GRID in (setup.profile.roles if setup.roles is None else setup.roles)]
+        grids = [
+            setup.id for setup in devices if setup.role is Role.GRID or Role.GRID in (setup.profile.roles if setup.roles is None else setup.roles)
+        ]
         if len(grids) > 1:
             hint = "if they measure the same connection, leave one out: roles: [pv, battery] on a hybrid, another role: on a meter"
             self.warnings.append(f"several grid meters ({', '.join(grids)}) are added up; {hint}")

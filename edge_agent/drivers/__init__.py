@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edge_agent.model.measurements import Sample
+from edge_agent.model.measurements import Role, Sample
 
 
 class Driver(Protocol):
@@ -17,6 +17,10 @@ class Driver(Protocol):
     @property
     def serial(self) -> str:
         """The device's serial number, empty until it is known or when the profile has none."""
+
+    @property
+    def roles(self) -> frozenset[Role] | None:
+        """The roles of the profile that this device really has; None where the profile alone tells, or until it is known."""
 
     async def read(self) -> Sample:
         """All points now. Never raises for what a device does; a point that failed is absent with its reason."""

@@ -25,7 +25,7 @@ from edge_agent.codec.topics import TopicFilter, topic_filter
 from edge_agent.codec.values import Raw, key_of
 from edge_agent.drivers.mqtt_hub import Arrival, MqttHub
 from edge_agent.model.clock import Clock
-from edge_agent.model.measurements import Quality, Reading, Sample
+from edge_agent.model.measurements import Quality, Reading, Role, Sample
 from edge_agent.profiles.derive import add_derived, directed
 from edge_agent.profiles.library import fill_parameters
 from edge_agent.profiles.messages import PayloadRow, payload_rows, position_of, read_payload
@@ -120,6 +120,11 @@ class MqttDriver:
         """The serial number that the device reports, empty while unknown."""
         held = self._held.get(self._spec.identity or "")
         return held.reading.value if held and isinstance(held.reading.value, str) else ""
+
+    @property
+    def roles(self) -> frozenset[Role] | None:
+        """None: over MQTT the profile alone tells."""
+        return None
 
     async def read(self) -> Sample:
         now, monotonic = self._clock.now(), self._clock.monotonic()
