@@ -80,7 +80,7 @@ def compile_path(text: str) -> Path:
     while at < len(text):
         match = _STEP.match(text, at)
         if not match:
-            raise ValueError(f'{text!r} is no path from {text[at:]!r} on: write .key, ["odd key"], [3] or [?key==\'value\']')
+            raise ValueError(f"{text!r} is no path from {text[at:]!r} on: write .key, [\"odd key\"], [3] or [?key=='value']")
         steps.append(_step(match))
         at = match.end()
     return tuple(steps)
