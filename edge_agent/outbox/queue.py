@@ -27,16 +27,26 @@ _DROP_AT_ONCE = 1000
 
 
 class Queued(NamedTuple):
-    """An event with its place in the queue. `promoted`: old, but the newest of its device and type."""
+    """An event with its place in the queue, flat, since a backlog makes half a million of them.
+
+    `names` is what it shares with its series: device id, device name, source, type. `promoted`: old, but the newest of its device and type.
+    """
 
     seq: int
-    event: Event
+    names: tuple[str, str, str, str]
+    value: float
+    at: int
     promoted: bool = False
+
+    @property
+    def event(self) -> Event:
+        """The event that was put in."""
+        return Event(*self.names, self.value, self.at)
 
     @property
     def key(self) -> Key:
         """What must stay in order with it."""
-        return self.event.device_id, self.event.type
+        return self.names[0], self.names[3]
 
 
 class Troubled(NamedTuple):
@@ -248,7 +258,7 @@ class Queue:
 
     def _queued(self, rows: Iterable[tuple[int, int, int, float]]) -> list[Queued]:
         names = self._names
-        return [Queued(seq, Event(*names[series], value, at)) for seq, series, at, value in rows]
+        return [Queued(seq, names[series], value, at) for seq, series, at, value in rows]
 
     def _by_seq(self, seqs: Iterable[int]) -> list[Queued]:
         query = "SELECT seq, series, at, value FROM events WHERE seq = ? AND seq NOT IN (SELECT seq FROM troubled)"
@@ -280,9 +290,9 @@ class Queue:
         with self.transaction():
             self._remove(taken)
             self._count("accepted_historical" if historical else "accepted_live", len(taken))
-            for queued in taken:
+            for queued in taken if not historical else ():
                 if queued.promoted:
-                    self._db.execute("UPDATE series SET sent_at = ? WHERE device_id = ? AND type = ?", (queued.event.at, *queued.key))
+                    self._db.execute("UPDATE series SET sent_at = ? WHERE device_id = ? AND type = ?", (queued.at, *queued.key))
 
     def set_aside(self, queued: Queued, kind: Kind, status: int, reason: str, at: float) -> None:
         """It stays in the queue, but behind the others: `troubled` lists it, the takes leave it out."""
@@ -313,10 +323,14 @@ class Queue:
             return back
 
     def _remove(self, taken: Sequence[Queued]) -> None:
-        seqs = [(queued.seq,) for queued in taken]
-        self._db.executemany("DELETE FROM events WHERE seq = ?", seqs)
+        seqs = {queued.seq for queued in taken}
+        first, last = min(seqs), max(seqs)
+        if last - first == len(seqs) - 1:  # all that lie between, as a part of the backlog mostly is
+            self._db.execute("DELETE FROM events WHERE seq BETWEEN ? AND ?", (first, last))
+        else:
+            self._db.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq in seqs])
         if self._any_troubled:
-            self._db.executemany("DELETE FROM troubled WHERE seq = ?", seqs)
+            self._db.executemany("DELETE FROM troubled WHERE seq = ?", [(seq,) for seq in seqs])
         if self._newest is not None:
             for queued in taken:
                 newest = self._newest.get(queued.key)

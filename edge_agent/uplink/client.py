@@ -22,6 +22,7 @@ from urllib.parse import quote
 from edge_agent import __version__
 from edge_agent.model.clock import Clock
 from edge_agent.model.events import Event
+from edge_agent.outbox.queue import Queued
 from edge_agent.uplink.verdict import Kind, Verdict, judge, unreached
 from edge_agent.uplink.wire import EventWriter
 
@@ -69,11 +70,11 @@ class MoostClient:
 
     # the calls
 
-    async def send_live(self, event: Event) -> Verdict:
+    async def send_live(self, event: Event | Queued) -> Verdict:
         """One event, for the rules to see."""
         return await self._call("POST", "/events/v1", 201, self._writer.one(event))
 
-    async def send_batch(self, events: Sequence[Event]) -> Verdict:
+    async def send_batch(self, events: Sequence[Event | Queued]) -> Verdict:
         """Old events, stored but not seen by the rules."""
         return await self._call("POST", "/events/historical/v1", 200, self._writer.many(events), _BATCH_ANSWER_S)
 

@@ -16,9 +16,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_agent.model.clock import Clock
+from edge_agent.model.clock import Clock, utc_text
 from edge_agent.model.errors import StorageError
-from edge_agent.model.events import Event
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.outbox.queue import Key, Queued
 from edge_agent.uplink.client import CONNECTIONS, MoostClient
@@ -189,8 +188,9 @@ class Uploader:
         while len(self._jobs) < (1 if self._gate.doubtful else CONNECTIONS):
             job = await self._next()
             if job is None:
-                return
+                break
             self._start(job)
+        await self._take_ahead()
 
     async def _rest(self) -> None:
         """Until something happens: an answer, new events, the stop, or the time for the next attempt."""
@@ -257,7 +257,7 @@ class Uploader:
         heads = [
             queue[0]
             for key, queue in self._live.items()
-            if key not in busy and not (held and _spread(queue[0].event, self._interval_s) and queue[0].event.at >= fresh_since)
+            if key not in busy and not (held and _spread(queue[0], self._interval_s) and queue[0].at >= fresh_since)
         ]
         if not heads:
             return None
@@ -293,7 +293,7 @@ class Uploader:
 
     def _again(self, trouble: _Trouble) -> _Job:
         trouble.tried_at = self._clock.monotonic()
-        return _Job((trouble.queued,), live=trouble.queued.event.at >= self._clock.now() - self._settings.backfill_after_s)
+        return _Job((trouble.queued,), live=trouble.queued.at >= self._clock.now() - self._settings.backfill_after_s)
 
     # taking from the queue
 
@@ -308,11 +308,17 @@ class Uploader:
                 self._live.setdefault(queued.key, deque()).append(queued)
         self._more = len(taken) >= _TAKE
 
-    async def _take_old(self) -> None:
+    async def _take_ahead(self) -> None:
+        """Takes the next part of the backlog while one is under way."""
+        under_way = [job for job in self._jobs.values() if not job.live]
+        if under_way and self._backlog and not self._parts and not self._gate.doubtful:
+            await self._take_old(after=under_way[0].part[-1].seq)
+
+    async def _take_old(self, after: int = 0) -> None:
         now = self._clock.now()
-        taken = await self._outbox.take_old(now - self._settings.backfill_after_s, now - NEWEST_LIVE_S, self._batch_size)
-        reserved = {queued.seq for part in self._all_parts() for queued in part}
-        part = tuple(queued for queued in taken if queued.seq not in reserved)
+        taken = await self._outbox.take_old(now - self._settings.backfill_after_s, now - NEWEST_LIVE_S, self._batch_size, after)
+        reserved = {queued.seq for part in self._all_parts() for queued in part if queued.seq > after}
+        part = tuple(queued for queued in taken if queued.seq not in reserved) if reserved else tuple(taken)
         self._backlog = bool(part)
         if part:
             self._parts.append(part)
@@ -331,8 +337,7 @@ class Uploader:
 
     async def _send(self, job: _Job) -> Verdict:
         """Sends and, when accepted, settles at once: what lies between the two is what a power cut doubles."""
-        events = [queued.event for queued in job.part]
-        verdict = await (self._client.send_live(events[0]) if job.live else self._client.send_batch(events))
+        verdict = await (self._client.send_live(job.part[0]) if job.live else self._client.send_batch(job.part))
         if verdict.accepted:
             try:
                 await self._outbox.accept(job.part, historical=not job.live)
@@ -364,9 +369,10 @@ class Uploader:
     def _accepted(self, job: _Job) -> None:
         self._counts["live" if job.live else "historical"] += len(job.part)
         self._accepted_at = self._clock.now()
-        for queued in job.part:
-            self._strikes.pop(queued.seq, None)
-            self._troubles.pop(queued.seq, None)
+        if self._strikes or self._troubles:
+            for queued in job.part:
+                self._strikes.pop(queued.seq, None)
+                self._troubles.pop(queued.seq, None)
         if not job.live:
             self._backlog = True
         if self._unsettled:
@@ -429,8 +435,7 @@ class Uploader:
         await self._outbox.bury(queued, status, reason, self._clock.now())
         self._troubles.pop(queued.seq, None)
         self._counts["buried"] += 1
-        event = queued.event
-        log.warning("the cloud refuses %s %s of %d for good: %s (see `edge-agent queue dead`)", event.device_id, event.type, event.at, reason)
+        log.warning("the cloud refuses %s %s of %s for good: %s (see `edge-agent queue dead`)", *queued.key, utc_text(queued.at), reason)
 
     async def _too_large(self, job: _Job, verdict: Verdict) -> None:
         """Fewer at once from now on, also after a restart."""
@@ -488,9 +493,9 @@ def _order(queued: Queued) -> tuple[bool, int]:
     return not queued.promoted, queued.seq
 
 
-def _spread(event: Event, interval_s: float) -> bool:
+def _spread(queued: Queued, interval_s: float) -> bool:
     """True for an event of an interval, false for one that tells of a change."""
-    return event.type not in _ON_CHANGE and event.at % interval_s == 0
+    return queued.names[3] not in _ON_CHANGE and queued.at % interval_s == 0
 
 
 def _named(errors: Mapping[str, str], size: int) -> dict[int, str]:

@@ -8,10 +8,11 @@ mends the backlog too.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
+from math import isfinite
 
 from edge_agent.model.events import Event
+from edge_agent.outbox.queue import Queued
 
 _KEPT = 4096  # series; far more than a house has, a bound all the same
 
@@ -23,19 +24,20 @@ class EventWriter:
         self._ids = {"customerId": customer_id, "customerBuildingId": building_id}
         self._heads: dict[tuple[str, str, str, str], str] = {}
 
-    def one(self, event: Event) -> bytes:
+    def one(self, event: Event | Queued) -> bytes:
         """The body of a live call. Raises ValueError for a value that JSON has no number for."""
         return self._text(event).encode()
 
-    def many(self, events: Sequence[Event]) -> bytes:
+    def many(self, events: Sequence[Event | Queued]) -> bytes:
         """The body of a historical call. Raises ValueError like `one`."""
         return ("[" + ",".join(map(self._text, events)) + "]").encode()
 
-    def _text(self, event: Event) -> str:
-        if not math.isfinite(event.value):
-            raise ValueError(f"{event.device_id} {event.type}: {event.value} is no JSON number")
-        names = (event.device_id, event.device_name, event.source, event.type)
-        return f"{self._heads.get(names) or self._head(names)}{float(event.value)!r},\"timestamp\":{int(event.at)}}}"
+    def _text(self, event: Event | Queued) -> str:
+        names = event.names if isinstance(event, Queued) else (event.device_id, event.device_name, event.source, event.type)
+        value = float(event.value)
+        if not isfinite(value):
+            raise ValueError(f"{names[0]} {names[3]}: {value} is no JSON number")
+        return f"{self._heads.get(names) or self._head(names)}{value!r},\"timestamp\":{event.at}}}"
 
     def _head(self, names: tuple[str, str, str, str]) -> str:
         if len(self._heads) >= _KEPT:
