@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge_agent.codec.topics import topic_filter
 from edge_agent.drivers.mqtt import MqttDriver
+from edge_agent.drivers.mqtt_hub import Arrival, MqttHub
 from edge_agent.model.measurements import Sample
 
 
@@ -57,6 +60,26 @@ class MqttDevice:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+
+_probes = count()
+
+
+async def all_passed(hub: MqttHub, device: MqttDevice) -> None:
+    """Waits until the broker has all of the hub's subscriptions, and the hub all that the device has said.
+
+    A message of our own runs behind the others: when it is here, so are they.
+    """
+    topic, arrived = f"probe/{next(_probes)}", asyncio.Event()
+
+    def hear(_: Arrival) -> None:
+        arrived.set()
+
+    hub.subscribe(topic_filter(topic, {}), 1, hear)
+    await device.say(topic, "x", retain=True)  # retained: heard even when it is there before the subscription
+    await asyncio.wait_for(arrived.wait(), 10)
+    hub.unsubscribe(hear)
+    await device.say(topic, "", retain=True)
 
 
 async def sample_when(driver: MqttDriver, condition: Callable[[Sample], object], within_s: float = 10.0) -> Sample:

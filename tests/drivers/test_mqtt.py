@@ -13,7 +13,7 @@ from edge_agent.model.measurements import Quality, Reading, Role, Sample
 from edge_agent.profiles.library import load_profile
 from edge_agent.profiles.setup import DeviceSetup
 from tests.conftest import HandClock, Mosquitto, until
-from tests.drivers.mqtt_device import MqttDevice, sample_when
+from tests.drivers.mqtt_device import MqttDevice, all_passed, sample_when
 
 PLUG = """
 vendor: ACME
@@ -50,43 +50,18 @@ class House:
         """A driver whose subscriptions the broker has: what is said from now on is heard live."""
         driver = self.driver(profile, topic, known_serial, **parameters)
         await until(lambda: self.hub.connected)
-        probe = MqttProbe(self.hub, self.device)
-        await probe.passed()
+        await self.passed()
         return driver
 
     async def passed(self) -> None:
         """Waits until all that the device said so far has reached the drivers."""
-        await MqttProbe(self.hub, self.device).passed()
+        await all_passed(self.hub, self.device)
 
     async def close(self) -> None:
         for driver in self.drivers:
             await driver.close()
         await self.hub.close()
         self.device.close()
-
-
-class MqttProbe:
-    """A message of our own that runs behind all others: when it is here, so are they."""
-
-    number = 0
-
-    def __init__(self, hub: MqttHub, device: MqttDevice) -> None:
-        self.hub, self.device = hub, device
-        MqttProbe.number += 1
-        self.topic = f"probe/{MqttProbe.number}"
-        self.arrived = False
-
-    async def passed(self) -> None:
-        from edge_agent.codec.topics import topic_filter
-
-        self.hub.subscribe(topic_filter(self.topic, {}), 1, self._heard)
-        await self.device.say(self.topic, "x", retain=True)  # retained: heard even when it came before the subscription
-        await until(lambda: self.arrived)
-        self.hub.unsubscribe(self._heard)
-        await self.device.say(self.topic, "", retain=True)
-
-    def _heard(self, _: object) -> None:
-        self.arrived = True
 
 
 @pytest.fixture
