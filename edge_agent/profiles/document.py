@@ -6,6 +6,7 @@ schema decides what it is. So a zip of `01067` keeps its zero and a country code
 
 from __future__ import annotations
 
+import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +104,18 @@ def _plain(node: Any, at: Location, lines: dict[Location, int], problems: list[P
 
 def validate(document: Document, schema: type[SectionT]) -> SectionT:
     """The document as `schema`. Raises ConfigError with every mistake, each with its line and a hint."""
+    section, mistakes = examine(document, schema)
+    if section is None:
+        raise ConfigError(sorted(mistakes.values(), key=lambda problem: problem.line))
+    return section
+
+
+def examine(document: Document, schema: type[SectionT]) -> tuple[SectionT | None, dict[Location, Problem]]:
+    """The document as `schema`, or None and what is wrong at which places."""
     try:
-        return schema.model_validate(document.data if document.data is not None else {})
+        return schema.model_validate(document.data if document.data is not None else {}), {}
     except ValidationError as error:
-        problems = [_explain(document, schema, one) for one in error.errors(include_url=False)]
-        raise ConfigError(sorted(problems, key=lambda problem: problem.line)) from None
+        return None, {tuple(one["loc"]): _explain(document, schema, one) for one in error.errors(include_url=False)}
 
 
 def _explain(document: Document, schema: type[Section], error: Any) -> Problem:
@@ -139,23 +147,30 @@ def _keys_at(schema: type[BaseModel], location: Location) -> set[str]:
     """The keys that the schema knows at a place."""
     current: Any = schema
     for part in location:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            fields = {field.alias or name: field for name, field in current.model_fields.items()}
-            if part not in fields:
-                return set()
-            current = fields[str(part)].annotation
-        current = _section_in(current)
-    if isinstance(current, type) and issubclass(current, BaseModel):
-        return {field.alias or name for name, field in current.model_fields.items()}
-    return set()
+        section = _section(current)
+        if section is not None:
+            current = _fields(section).get(str(part))
+        else:  # an entry of a list or of a dict
+            current = next((one for one in typing.get_args(current) if _reaches_section(one)), None)
+        current = _required(current)
+    section = _section(current)
+    return set(_fields(section)) if section else set()
 
 
-def _section_in(annotation: Any) -> Any:
-    """The schema class inside `X | None`, `list[X]` or `dict[str, X]`; the annotation itself when there is none."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in typing.get_args(annotation):
-        found = _section_in(argument)
-        if isinstance(found, type) and issubclass(found, BaseModel):
-            return found
+def _fields(section: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _required(annotation: Any) -> Any:
+    """`X | None` or an annotated X as X; of several, the one with a schema inside."""
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union, typing.Annotated):
+        return next((_required(one) for one in typing.get_args(annotation) if _reaches_section(one)), annotation)
     return annotation
+
+
+def _reaches_section(annotation: Any) -> bool:
+    return _section(annotation) is not None or any(_reaches_section(one) for one in typing.get_args(annotation))

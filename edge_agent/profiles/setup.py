@@ -49,14 +49,14 @@ def parse_connection(text: str, profile: DeviceProfile) -> Connection:
         raise ValueError(f"{text!r} is no connection: {shape}")
     parts = urlsplit(text)
     if parts.scheme not in _SCHEMES:
-        raise ValueError(f"{parts.scheme!r} is no kind of connection: {nearest(parts.scheme, _SCHEMES)}")
+        raise ValueError(f"{parts.scheme!r} is no kind of connection; {nearest(parts.scheme, _SCHEMES)}")
     if parts.scheme == "serial":
         path = parts.netloc + parts.path
         if not path.startswith("/"):
             raise ValueError(f"{text!r} names no serial port: write three slashes, serial:///dev/ttyUSB0")
         options = dict(parse_qsl(parts.query))
         if unknown := set(options) - {"baudrate", "parity", "stopbits"}:
-            raise ValueError(f"unknown option {sorted(unknown)[0]!r}: {nearest(sorted(unknown)[0], ['baudrate', 'parity', 'stopbits'])}")
+            raise ValueError(f"unknown option {sorted(unknown)[0]!r}; {nearest(sorted(unknown)[0], ['baudrate', 'parity', 'stopbits'])}")
         parity = options.get("parity", defaults.serial.parity).upper()
         if parity not in ("N", "E", "O"):
             raise ValueError(f"parity {parity!r}: write N, E or O")

@@ -71,7 +71,7 @@ def test_example_of_the_readme_is_accepted(load: Load) -> None:
 def test_defaults_are_those_of_the_platform(load: Load) -> None:
     site = load(MINIMAL)
     assert site.account.base_url == "https://api.moost.io"
-    assert (site.interval_s, site.poll_interval_s, site.household_id) == (900, 10.0, "household")
+    assert (site.interval_s, site.poll_interval_s, site.household.id) == (900, 10.0, "household")
     assert site.warnings == ()
 
 
@@ -98,7 +98,7 @@ def test_all_mistakes_are_reported_at_once_with_their_lines(mistakes: Mistakes) 
         ("192.168.1.9:502", "192.168.1.9:70000", "10: grid-meter: 'rtu+tcp://192.168.1.9:70000': the port must be a number from 1 to 65535"),
         ("    role: grid\n", "", "7: grid-meter: eastron-sdm630 does not tell where it measures"),
         ("role: grid", "role: gird", "11: devices[0].role: input should be "),
-        ("id: grid-meter", "id: m1", "7: devices[0].id: "),
+        ("id: grid-meter", "id: m1", "7: id: 'm1' is no device id"),
         ("id: grid-meter", "id: household", "7: 'household' is the id of the household"),
         ("building_id: 99900000C048ADA6", "building_id: main house", "3: moost.building_id: "),
         ("656730be2bc9719e6e5ed51d", "656730be", "2: moost.customer_id: "),
@@ -106,7 +106,11 @@ def test_all_mistakes_are_reported_at_once_with_their_lines(mistakes: Mistakes) 
         ("role: grid", "role: grid\n    scale: -40", "12: devices[0].scale: "),
         ("role: grid", "role: grid\n    variant: old", "12: grid-meter: eastron-sdm630 has no variant 'old'"),
         ("role: grid", "role: grid\n    topic: meter", "12: grid-meter: eastron-sdm630 is read over Modbus"),
-        ("role: grid", "role: grid\n  - {id: wallbox, name: W, profile: go-e-charger}", "12: wallbox: go-e-charger is read over MQTT, but there is no broker"),
+        (
+            "role: grid",
+            "role: grid\n  - {id: wallbox, name: W, profile: go-e-charger}",
+            "12: wallbox: go-e-charger is read over MQTT, but there is no broker",
+        ),
         ("client_secret_file: client-secret", "client_secret: abc123", "5: moost.client_secret: a secret does not belong into this file"),
         ("moost:", "time_zone: Europe/Wien\nmoost:", "1: time_zone: 'Europe/Wien' is no time zone"),
         ("moost:", "reporting: {interval: 7m}\nmoost:", "1: reporting.interval: 420 s does not divide a day"),
@@ -121,6 +125,14 @@ def test_mistake_is_named_with_its_line_and_what_to_write(mistakes: Mistakes, be
     assert before in MINIMAL
     found = mistakes(MINIMAL.replace(before, after, 1))
     assert any(problem.startswith(message) for problem in found), found
+
+
+def test_mistakes_of_the_schema_do_not_hide_the_others(mistakes: Mistakes) -> None:
+    broken = METER.replace("role: grid", "unit: one").replace("id: grid-meter", "id: broken")
+    unknown = METER.replace("id: grid-meter", "id: other").replace("eastron-sdm630", "estron-sdm630")
+    found = mistakes(ACCOUNT.replace("client_id", "client") + "devices:\n" + broken + unknown + "upload: {batch_size: 0}\n")
+    assert [problem.split(":")[0] for problem in found] == ["1", "4", "11", "14", "17"]
+    assert found[3].startswith("14: other: unknown profile 'estron-sdm630'; did you mean 'eastron-sdm630'?")
 
 
 def test_duplicate_device_id_names_both_lines(mistakes: Mistakes) -> None:

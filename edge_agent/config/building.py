@@ -1,0 +1,75 @@
+"""The building as the platform is to know it: address, time zone, tariff."""
+
+from __future__ import annotations
+
+import os
+import re
+import zoneinfo
+from collections.abc import Mapping
+from pathlib import Path
+
+from edge_agent.codec.human import nearest
+from edge_agent.config.findings import Findings
+from edge_agent.config.schema import SiteSection, TariffSection
+from edge_agent.profiles.document import Location
+from edge_agent.uplink.registration import Building
+
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_TIME = "([01][0-9]|2[0-3]):[0-5][0-9]"
+
+
+def building_of(findings: Findings, site: SiteSection) -> Building | None:
+    """What registers the building; None when the file has no `building`. A time zone counts only when the file names it."""
+    if site.building is None:
+        return None
+    tariff = _tariff(findings, site.building.tariff) if site.building.tariff else None
+    return Building(site.building.zip, site.building.city, site.building.country_code, site.time_zone, tariff)
+
+
+def _tariff(findings: Findings, tariff: TariffSection) -> dict[str, object]:
+    """The tariff as the platform writes it (guide, Tariff Configuration)."""
+    at: Location = ("building", "tariff")
+    prices = {"minPrice": tariff.min_price, "maxPrice": tariff.max_price, "currency": tariff.currency}
+    result: dict[str, object] = {"type": tariff.type, **{key: value for key, value in prices.items() if value is not None}}
+    if tariff.type == "DUAL":
+        result["dual"] = {"lowTariff": _windows(findings, tariff, at)}
+    elif tariff.low_tariff:
+        findings.wrong((*at, "low_tariff"), "building.tariff: a SINGLE tariff has no low_tariff", "write type: DUAL")
+    return result
+
+
+def _windows(findings: Findings, tariff: TariffSection, at: Location) -> dict[str, str]:
+    windows: dict[str, str] = {}
+    low_tariff: Mapping[str, str] = {str(day): window for day, window in tariff.low_tariff.items()}
+    for day in _DAYS:
+        if (window := low_tariff.get(day)) is None:
+            continue
+        times = re.fullmatch(rf"\s*({_TIME})\s*-\s*({_TIME})\s*", window)
+        if times is None:
+            findings.wrong((*at, "low_tariff", day), f"building.tariff.low_tariff.{day}: {window!r} is no window", "write 19:00-07:00")
+        else:
+            windows |= {f"{day}StartTime": times[1], f"{day}EndTime": times[3]}
+    if not low_tariff:
+        findings.wrong(at, "building.tariff: a DUAL tariff needs low_tariff:", "write low_tariff: {monday: 19:00-07:00, ...}")
+    return windows
+
+
+def time_zone_of(findings: Findings, site: SiteSection) -> str:
+    """The house's IANA time zone: the file's, else the system's."""
+    name = site.time_zone or _system_time_zone()
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        findings.wrong(("time_zone",), f"time_zone: {name!r} is no time zone", nearest(name, zoneinfo.available_timezones()))
+    return name
+
+
+def _system_time_zone() -> str:
+    """The system's IANA zone, from where Debian and systemd keep it; UTC when they do not say."""
+    target = os.path.realpath("/etc/localtime")
+    if "/zoneinfo/" in target:
+        return target.partition("/zoneinfo/")[2]
+    try:
+        return Path("/etc/timezone").read_text(encoding="utf-8").strip() or "UTC"
+    except OSError:
+        return "UTC"

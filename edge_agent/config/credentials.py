@@ -1,0 +1,63 @@
+"""Secrets: never in the site file, but in a file beside it, a systemd credential or the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from edge_agent.config.findings import Findings
+from edge_agent.config.schema import MoostSection
+from edge_agent.model.errors import Problem
+from edge_agent.profiles.document import Document, Location
+
+CREDENTIAL = "moost-client-secret"  # its name for systemd's LoadCredential=
+VARIABLE = "MOOST_CLIENT_SECRET"
+
+
+def written_secrets(document: Document) -> list[Problem]:
+    """A secret or password that stands in the file itself: refused before anything else could print it."""
+    problems = []
+    sections: dict[str, Any] = document.data if isinstance(document.data, dict) else {}
+    for name, section in sections.items():
+        for key in section if isinstance(section, dict) else ():
+            if re.search("secret|password", key) and not key.endswith("_file"):
+                hint = f"put it into a file of its own, readable by the agent only, and write {key}_file: with its name"
+                problems.append(document.problem((name, key), f"{name}.{key}: a secret does not belong into this file", hint))
+    return problems
+
+
+def client_secret(findings: Findings, moost: MoostSection) -> str | None:
+    """The client secret: its file, else systemd's credential, else the environment."""
+    at: Location = ("moost", "client_secret_file")
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if moost.client_secret_file:
+        secret = secret_in(findings, findings.path.parent / moost.client_secret_file, at)
+    elif folder and (Path(folder) / CREDENTIAL).exists():
+        secret = secret_in(findings, Path(folder) / CREDENTIAL, at)
+    else:
+        secret = os.environ.get(VARIABLE, "").strip() or None
+        if secret is None:
+            findings.wrong(("moost",), "moost: there is no client secret", "write client_secret_file: client-secret, with the secret in that file")
+    if secret and not re.fullmatch(r"[a-zA-Z0-9_-]{1,100}", secret):  # the API's pattern; the secret itself is not shown
+        findings.wrong(at, "the client secret has characters that none has", "only letters, digits, _ and -: look for a line break or quotes")
+    return secret
+
+
+def secret_in(findings: Findings, path: Path, at: Location) -> str | None:
+    """The secret in a file of its own; a warning when others may read it."""
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+        mode = path.stat().st_mode
+    except OSError as error:
+        findings.wrong(at, f"{path}: {error.strerror}", "the file holds the secret and nothing else")
+        return None
+    except UnicodeDecodeError:
+        findings.wrong(at, f"{path}: is no text", "the file holds the secret and nothing else")
+        return None
+    if mode & 0o077 and path.parent != Path(os.environ.get("CREDENTIALS_DIRECTORY") or "/nowhere"):
+        findings.warnings.append(f"{path} can be read by others; make it private: chmod 600 {path}")
+    if not secret:
+        findings.wrong(at, f"{path} is empty", "the file holds the secret and nothing else")
+    return secret or None

@@ -1,0 +1,123 @@
+"""What may stand in the site file: its sections, keys and defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from edge_agent.codec.human import Duration, Integer, Size
+from edge_agent.model.measurements import DeviceStatus, Role
+from edge_agent.profiles.document import Section
+
+PLATFORM_INTERVAL_S = 900  # the guide: one update per sensor every 15 minutes
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) or value is None else [value]
+
+
+class MoostSection(Section):
+    """The account: which customer, which building, which credentials."""
+
+    base_url: str = "https://api.moost.io"
+    customer_id: str
+    building_id: str
+    client_id: str
+    client_secret_file: str | None = None
+    ca_file: str | None = None  # a private authority, for a cloud of one's own
+
+
+class TariffSection(Section):
+    """The building's tariff. `low_tariff` gives each day's window: `monday: 19:00-07:00`."""
+
+    type: Literal["SINGLE", "DUAL"]
+    min_price: str | None = Field(None, pattern=r"^\d+(\.\d+)?$")
+    max_price: str | None = Field(None, pattern=r"^\d+(\.\d+)?$")
+    currency: str | None = Field(None, pattern=r"^[A-Z]{3}$")
+    low_tariff: dict[Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"], str] = {}
+
+
+class BuildingSection(Section):
+    """What registers the building at the platform."""
+
+    zip: str
+    city: str
+    country_code: str = Field(pattern=r"^[A-Z]{2}$")
+    tariff: TariffSection | None = None
+
+
+class ReportingSection(Section):
+    """When and how values become events. The last four keys are decisions where the platform is silent."""
+
+    interval: Duration = float(PLATFORM_INTERVAL_S)
+    poll_interval: Duration = 10.0
+    household_id: str = "household"
+    household_name: str = "Household"
+    timestamp: Literal["end", "start"] = "end"
+    outside_the_table: bool = True
+    status_ids: dict[DeviceStatus, Integer] = {}
+
+
+class UploadSection(Section):
+    """How old an event may be to go through the live call, and how many old ones go at once."""
+
+    backfill_after: Duration = 3600.0
+    batch_size: Integer = Field(500, ge=1, le=10_000)
+
+
+class StorageSection(Section):
+    """Where the queue is, and how large it may grow."""
+
+    path: str = "edge-agent.db"
+    max_size: Size = 256_000_000
+
+
+class MqttSection(Section):
+    """The broker: `mqtt://host:1883`, or `mqtts://host:8883` for TLS."""
+
+    broker: str = "mqtt://localhost:1883"
+    username: str = ""
+    password_file: str | None = None
+    ca_file: str | None = None
+    client_id: str = ""
+
+
+class WebSection(Section):
+    """Where the status page listens."""
+
+    listen: str = "127.0.0.1:8080"
+
+
+class DeviceSection(Section):
+    """One device of the house."""
+
+    id: str
+    name: str
+    profile: str
+    connection: str | None = None
+    unit: Integer | None = Field(None, ge=0, le=255)
+    topic: str | None = None
+    role: Role | None = None
+    roles: Annotated[list[Role], BeforeValidator(_listed)] | None = None
+    type: str = ""
+    invert: bool = False
+    scale: float = Field(1.0, gt=0)
+    serial: str = ""
+    variant: str | None = None
+    parameters: dict[str, str] = {}
+    poll_interval: Duration | None = None
+
+
+class SiteSection(Section):
+    """The whole file."""
+
+    moost: MoostSection
+    time_zone: str | None = None
+    building: BuildingSection | None = None
+    reporting: ReportingSection = ReportingSection()
+    upload: UploadSection = UploadSection()
+    storage: StorageSection = StorageSection()
+    mqtt: MqttSection | None = None
+    web: WebSection | None = None
+    devices: list[DeviceSection]
