@@ -122,7 +122,7 @@ def _mistakes(document: Document, spec: ProfileSpec) -> Iterator[Problem]:
                 yield document.problem((*at, "is"), text, "combine them with first: or sum:")
             meanings[point.is_] = name
     if prefixed and spec.role is not None:
-        yield document.problem(("role",), f"role {spec.role!r} and points with roles of their own", "keep one of the two")
+        yield document.problem(("role",), f"role {str(spec.role)!r} and points with roles of their own", "keep one of the two")
     if not prefixed and spec.role is None:
         yield document.problem((), "the profile has no role", "write role: any, or give each point one (is: battery.power_w)")
     if spec.identity and spec.identity not in spec.points:
