@@ -24,6 +24,7 @@ class Source:
     energy: Quantity
     read: Quantity
     sign: int = 0  # 0: a counter
+    stands_in: bool = False  # for a counter that the profile knows but this device has not
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,30 +65,30 @@ def _sources(point: MeterPoint, wanted: Iterable[tuple[Quantity, int]], power: Q
     for energy, sign in wanted:
         if energy in point.quantities:
             yield Source(energy, energy)
-        elif power in point.quantities:
-            yield Source(energy, power, sign)
+        if power in point.quantities:
+            yield Source(energy, power, sign, energy in point.quantities)
 
 
 def _pv_sources(point: MeterPoint, hybrid: bool) -> Iterable[Source]:
     has = point.quantities
     if ac_output_is_generation(point, hybrid):
-        if Quantity.AC_OUTPUT_WH in has:
-            yield Source(Quantity.GENERATION_WH, Quantity.AC_OUTPUT_WH)
-        elif Quantity.AC_OUTPUT_W in has:
-            yield Source(Quantity.GENERATION_WH, Quantity.AC_OUTPUT_W, 1)
-        integrated = Quantity.AC_OUTPUT_W if Quantity.AC_OUTPUT_WH not in has else None
+        read = Quantity.AC_OUTPUT_WH if Quantity.AC_OUTPUT_WH in has else Quantity.AC_OUTPUT_W
+        if read in has:
+            yield Source(Quantity.GENERATION_WH, read, 1 if read.is_power else 0)
+        signed = Quantity.AC_OUTPUT_W
+        both_ways = not hybrid and Quantity.AC_OUTPUT_WH not in has
     else:
         yield from _sources(point, [(Quantity.GENERATION_WH, 1)], Quantity.GENERATION_W)
         # a plain inverter's counter of generation is better than the integral of its AC power, which has gaps at night
         if Quantity.AC_OUTPUT_WH in has or (hybrid and Quantity.AC_OUTPUT_W in has):
             yield from _sources(point, [(Quantity.AC_OUTPUT_WH, 1)], Quantity.AC_OUTPUT_W)
-            integrated = Quantity.AC_OUTPUT_W if hybrid else None
+            signed, both_ways = Quantity.AC_OUTPUT_W, hybrid
         else:
-            integrated = Quantity.GENERATION_W if Quantity.GENERATION_WH not in has else None
+            signed, both_ways = Quantity.GENERATION_W, not hybrid and Quantity.GENERATION_WH not in has
     if Quantity.AC_INPUT_WH in has:
         yield Source(Quantity.AC_INPUT_WH, Quantity.AC_INPUT_WH)
-    elif integrated in has and integrated is not None:
-        yield Source(Quantity.AC_INPUT_WH, integrated, -1)
+    elif both_ways and signed in has:
+        yield Source(Quantity.AC_INPUT_WH, signed, -1)
 
 
 def gauges(point: MeterPoint, hybrid: bool) -> dict[Quantity, Quantity]:
@@ -166,7 +167,9 @@ def _net_energy(house: _House, point: MeterPoint) -> dict[Quantity, float]:
     has = house.has[point.id]
     if point.role is Role.PV:
         output = Quantity.AC_OUTPUT_WH if Quantity.AC_OUTPUT_WH in has else Quantity.GENERATION_WH
-        return {output: 1.0} | ({Quantity.AC_INPUT_WH: -1.0} if Quantity.AC_INPUT_WH in has else {})
+        # without an AC counter the battery's own energies hold what a hybrid charged from the grid
+        taken = Quantity.AC_INPUT_WH in has and (output is Quantity.AC_OUTPUT_WH or point.device_id not in hybrids(house.points))
+        return {output: 1.0} | ({Quantity.AC_INPUT_WH: -1.0} if taken else {})
     if point.role is Role.BATTERY and point.device_id not in house.having(Role.PV, Quantity.AC_OUTPUT_WH):
         return {Quantity.EXPORT_WH: 1.0, Quantity.IMPORT_WH: -1.0}
     return {}  # a battery behind a hybrid's AC output is in it already

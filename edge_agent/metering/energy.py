@@ -64,9 +64,13 @@ class Cutter:
         cuts: list[Cut] = []
         total = self._total_wh + energy_wh
         while at >= self._end:
-            self._close(cuts, self._total_at(self._end, at, total), span > self._gap_s, note)
+            self._close(cuts, self._total_at(self._end, at, total), span > self._gap_s and at != self._end, note)
         self._total_wh, self.at = total, at
         return cuts
+
+    def begin_after(self, end: int) -> None:
+        """Nothing up to `end` will be given away."""
+        self._closed_until = max(self._closed_until, end)
 
     def _begin(self, at: float) -> None:
         self.at = at
@@ -161,6 +165,15 @@ class CounterEnergy:
         self._track = CounterTrack(counter)
         self._cutter = Cutter(interval_s, gap_s)
 
+    @property
+    def was_read(self) -> bool:
+        """Whether the counter has ever had a value."""
+        return self._track.at is not None
+
+    def begin_after(self, end: int) -> None:
+        """Leaves the intervals up to `end` to what stood in for the counter."""
+        self._cutter.begin_after(end)
+
     def feed(self, at: float, wh: float) -> list[EnergyInterval]:
         """A reading of the counter. Returns the intervals that it completes."""
         steps = self._track.feed(at, wh)
@@ -192,7 +205,7 @@ class CounterEnergy:
 class PowerEnergy:
     """The energies of one measuring point that has no counter for them: its power, integrated by trapezoids.
 
-    `parts` says which energy the positive and which the negative watts are.
+    The positive and the negative watts are each an energy of their own, where somebody wants it.
     """
 
     __slots__ = ("_cutters", "_gap_s", "_interval_s", "_negative", "_point_id", "_positive", "_watts", "at")

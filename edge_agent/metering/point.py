@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import floor
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge_agent.metering.balance import Source, energy_sources, gauges
 from edge_agent.metering.changes import Changes
 from edge_agent.metering.energy import CounterEnergy, Energy, PowerEnergy, grid_end
-from edge_agent.model.measurements import Counter, MeterPoint, Outcome, Quality, Quantity, Reading, Snapshot
+from edge_agent.model.measurements import Counter, EnergyInterval, MeterPoint, Outcome, Quality, Quantity, Reading, Snapshot
 
 FUTURE_S = 60.0  # a reading dated further ahead has a wrong clock behind it
 
 Powers = dict[Quantity, float | None]
+
+
+class _Metered(NamedTuple):
+    """An energy, the quantity that feeds it, and the counter that it stands in for until that has a value."""
+
+    key: str
+    read: Quantity
+    energy: Energy
+    unless: CounterEnergy | None = None
 
 
 class PointMeter:
@@ -60,11 +69,14 @@ class PointMeter:
             outcomes += self._settle(fresh, now)
         self._held.update(fresh)
         good = bool(fresh)
-        for quantity, energy in self._energies:
+        for _, quantity, energy, unless in self._energies:
+            if unless is not None and unless.was_read:
+                continue
             reading = readings.get(quantity)
             if reading is not None and (number := reading.number) is not None and reading.at <= latest:
                 good = True
-                outcomes += energy.feed(reading.at, number)
+                if found := energy.feed(reading.at, number):
+                    outcomes += _passed_on(found, unless)
         good = good or any(reading.quality is Quality.OK for reading in readings.values())
         self.was_read = self.was_read or good
         outcomes += self._changes.update(readings, good, now)
@@ -77,8 +89,9 @@ class PointMeter:
             self._end = grid_end(now, self._interval_s)
         if now >= self._end + self._point.offline_after_s:
             outcomes += self._settle({}, now)
-        for _, energy in self._energies:
-            outcomes += energy.overdue(now)
+        for _, _, energy, unless in self._energies:
+            if unless is None or not unless.was_read:
+                outcomes += _passed_on(energy.overdue(now), unless)
         outcomes += self._changes.tick(now)
         return outcomes
 
@@ -111,8 +124,8 @@ class PointMeter:
     def shift(self, offset_s: float) -> None:
         """Re-dates everything: the wall clock was set by that many seconds. Ends that were settled stay settled."""
         self._held = {quantity: (value, at + offset_s) for quantity, (value, at) in self._held.items()}
-        for _, energy in self._energies:
-            energy.shift(offset_s)
+        for metered in self._energies:
+            metered.energy.shift(offset_s)
         self._changes.shift(offset_s)
 
     def state(self) -> dict[str, Any]:
@@ -121,7 +134,7 @@ class PointMeter:
             "end": self._end,
             "interval_s": self._interval_s,
             "held": {quantity.value: held for quantity, held in self._held.items()},
-            "energies": {quantity.value: energy.state() for quantity, energy in self._energies},
+            "energies": {key: energy.state() for key, _, energy, unless in self._energies if unless is None or not unless.was_read},
             "changes": self._changes.state(),
         }
 
@@ -132,21 +145,34 @@ class PointMeter:
             self._end = grid_end(self._end - 1, self._interval_s)
         self._held = {Quantity(quantity): (value, at) for quantity, (value, at) in state["held"].items()}
         self._changes.restore(state["changes"])
-        for quantity, energy in self._energies:
-            if quantity.value in state["energies"]:
-                energy.restore(state["energies"][quantity.value])
+        for metered in self._energies:
+            if metered.key in state["energies"]:
+                metered.energy.restore(state["energies"][metered.key])
 
 
-def _energies(point: MeterPoint, sources: tuple[Source, ...], interval_s: int, gap_s: float) -> tuple[tuple[Quantity, Energy], ...]:
-    """What meters each energy, with the quantity that feeds it. Both directions of one power are integrated together."""
-    found: list[tuple[Quantity, Energy]] = []
+def _passed_on(intervals: list[EnergyInterval], unless: CounterEnergy | None) -> list[EnergyInterval]:
+    """The intervals; a counter that begins later must not repeat them."""
+    if unless is not None and intervals:
+        unless.begin_after(intervals[-1].end)
+    return intervals
+
+
+def _energies(point: MeterPoint, sources: tuple[Source, ...], interval_s: int, gap_s: float) -> tuple[_Metered, ...]:
+    """What meters each energy. Counters come first; both directions of one power are integrated together."""
+    counters = {
+        source.energy: CounterEnergy(point.id, source.energy, point.counters.get(source.read, Counter()), interval_s, gap_s)
+        for source in sources
+        if not source.sign
+    }
+    found = [_Metered(source.energy.value, source.read, counters[source.energy]) for source in sources if not source.sign]
     signed: dict[Quantity, dict[int, Quantity]] = {}
     for source in sources:
-        if source.sign:
+        if source.stands_in:
+            parts = {source.sign: source.energy}
+            energy = PowerEnergy(point.id, parts.get(1), parts.get(-1), interval_s, gap_s)
+            found.append(_Metered(f"{source.read} for {source.energy}", source.read, energy, counters[source.energy]))
+        elif source.sign:
             signed.setdefault(source.read, {})[source.sign] = source.energy
-        else:
-            counter = point.counters.get(source.read, Counter())
-            found.append((source.read, CounterEnergy(point.id, source.energy, counter, interval_s, gap_s)))
     for power, parts in signed.items():
-        found.append((power, PowerEnergy(point.id, parts.get(1), parts.get(-1), interval_s, gap_s)))
+        found.append(_Metered(power.value, power, PowerEnergy(point.id, parts.get(1), parts.get(-1), interval_s, gap_s)))
     return tuple(found)

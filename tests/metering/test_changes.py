@@ -1,0 +1,79 @@
+import json
+
+from edge_agent.metering.changes import Changes
+from edge_agent.model.measurements import Change, MeterPoint, Quality, Quantity, Reading, Role, Value
+
+Q = Quantity
+CHARGER = MeterPoint("car", "Car", "car", Role.CHARGER, "", frozenset({Q.STATUS, Q.SWITCH_ON, Q.SOC_PERCENT}), offline_after_s=60)
+PLUG = MeterPoint("plug", "Plug", "plug", Role.PLUG, "", frozenset({Q.POWER_W}), offline_after_s=60)
+
+
+def poll(changes: Changes, at: float, **values: Value) -> list[tuple[str, Value]]:
+    readings = {Q(name): Reading(value, "", Quality.OK, at) for name, value in values.items()}
+    return [(change.quantity, change.value) for change in changes.update(readings, bool(values), at)]
+
+
+def test_a_state_is_reported_once_per_change() -> None:
+    changes = Changes(CHARGER)
+    assert poll(changes, 0, status="ready", switch_on=False) == [("status", "ready"), ("switch_on", False)]
+    assert poll(changes, 10, status="ready", switch_on=False) == []
+    assert poll(changes, 20, status="running", switch_on=True) == [("status", "running"), ("switch_on", True)]
+
+
+def test_a_change_is_dated_when_it_was_true() -> None:
+    changes = Changes(CHARGER)
+    assert changes.update({Q.STATUS: Reading("ready", "", Quality.OK, 17.5)}, True, 20) == [Change("car", Q.STATUS, 17.5, "ready")]
+
+
+def test_an_unknown_state_changes_nothing() -> None:
+    changes = Changes(CHARGER)
+    poll(changes, 0, status="ready")
+    assert changes.update({Q.STATUS: Reading(None, "", Quality.UNKNOWN, 10, "'9' is not in the list")}, True, 10) == []
+    assert poll(changes, 20, status="ready") == []
+
+
+def test_the_state_of_charge_moves_by_a_percent_or_to_an_end() -> None:
+    changes = Changes(CHARGER)
+    found = [poll(changes, index, soc_percent=soc) for index, soc in enumerate([50.0, 50.4, 50.9, 51.0, 50.2, 99.5, 100.0, 100.0])]
+    assert [value for step in found for _, value in step] == [50.0, 51.0, 99.5, 100.0]
+
+
+def test_silence_is_reported_once_and_the_true_status_on_return() -> None:
+    changes = Changes(CHARGER)
+    poll(changes, 0, status="running")
+    assert [poll(changes, at) for at in (30, 59)] == [[], []]
+    assert poll(changes, 60) == [("status", "offline")]
+    assert poll(changes, 70) == []
+    assert changes.silent_since(70) == 0
+    assert poll(changes, 80, status="running") == [("status", "running")]
+    assert changes.silent_since(80) is None
+
+
+def test_a_device_without_a_status_is_ready_when_it_is_back() -> None:
+    changes = Changes(PLUG)
+    assert poll(changes, 0, power_w=1.0) == []
+    assert poll(changes, 30) == []
+    assert poll(changes, 61) == [("status", "offline")]
+    assert poll(changes, 90, power_w=1.0) == [("status", "ready")]
+
+
+def test_a_device_never_heard_goes_offline_too() -> None:
+    changes = Changes(PLUG)
+    assert [bool(changes.tick(at)) for at in (1000, 1030, 1059, 1060, 1070)] == [False, False, False, True, False]
+
+
+def test_the_time_in_which_nobody_listened_is_no_silence() -> None:
+    changes = Changes(PLUG)
+    poll(changes, 0, power_w=1.0)
+    assert changes.tick(5000) == []
+    assert changes.tick(5059) == []
+    assert changes.tick(5060) != []
+
+
+def test_a_restart_repeats_nothing() -> None:
+    before = Changes(CHARGER)
+    poll(before, 0, status="ready", soc_percent=50.0)
+    after = Changes(CHARGER)
+    after.restore(json.loads(json.dumps(before.state())))
+    assert poll(after, 10, status="ready", soc_percent=50.0) == []
+    assert poll(after, 20, status="fault") == [("status", "fault")]

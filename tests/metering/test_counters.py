@@ -1,0 +1,117 @@
+from collections.abc import Sequence
+
+import pytest
+
+from edge_agent.metering.counters import CounterTrack
+from edge_agent.model.measurements import Counter, CounterKind
+
+LIFETIME = Counter()
+DAILY = Counter(CounterKind.DAILY)
+
+
+def counted(counter: Counter, values: Sequence[float], every_s: float = 10.0) -> float:
+    """The energy that a row of readings adds up to."""
+    track = CounterTrack(counter)
+    steps = [step for index, value in enumerate(values) for step in track.feed(1000.0 + index * every_s, value)]
+    return sum(step.energy_wh or 0.0 for step in steps)
+
+
+def notes(counter: Counter, values: Sequence[float], every_s: float = 10.0) -> list[str]:
+    track = CounterTrack(counter)
+    return [step.note for index, value in enumerate(values) for step in track.feed(1000.0 + index * every_s, value) if step.note]
+
+
+def test_the_first_reading_is_a_baseline() -> None:
+    assert counted(LIFETIME, [123_456]) == 0
+
+
+def test_growth_adds_up() -> None:
+    assert counted(LIFETIME, [100, 100, 105, 117]) == 17
+
+
+def test_jitter_by_a_step_is_not_counted_twice() -> None:
+    assert counted(LIFETIME, [100, 101, 100, 101, 102]) == 2
+
+
+def test_a_cold_start_at_zero_that_returns_adds_nothing_but_the_growth() -> None:
+    assert counted(LIFETIME, [500_000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 500_003]) == 3
+
+
+def test_a_fall_that_stays_is_a_new_baseline_and_says_so() -> None:
+    values = [500_000, 500_010, *(40 + step for step in range(10))]
+    assert counted(LIFETIME, values) == 10 + 9
+    assert notes(LIFETIME, values) == ["the counter fell from 500010 to 40 Wh and counts on from there"]
+
+
+def test_a_fall_is_not_believed_before_it_has_stayed() -> None:
+    track = CounterTrack(LIFETIME)
+    track.feed(0.0, 500_000)
+    assert [track.feed(at, 40) for at in (10.0, 20.0, 30.0)] == [(), (), ()]
+    assert [step.energy_wh for step in track.feed(70.0, 40)] == [None, 0]
+
+
+@pytest.mark.parametrize("kind", [CounterKind.DAILY, CounterKind.SESSION])
+def test_a_counter_that_starts_again_counts_from_zero(kind: CounterKind) -> None:
+    assert counted(Counter(kind), [8_000, 8_005, 3, 7]) == 5 + 7
+
+
+def test_a_daily_counter_that_stays_at_zero_after_midnight_counts_from_zero() -> None:
+    assert counted(DAILY, [8_000, *[0.0] * 30, 2, 9]) == 9
+
+
+def test_a_daily_counter_that_blinks_to_zero_counts_nothing_twice() -> None:
+    assert counted(DAILY, [8_000, 0, 0, 8_001]) == 1
+
+
+def test_a_daily_counter_silent_for_over_a_day_is_unknown() -> None:
+    track = CounterTrack(DAILY)
+    track.feed(0.0, 100)
+    assert [step.energy_wh for step in track.feed(90_000.0, 400)] == [None]
+
+
+def test_a_counter_that_wraps_goes_on() -> None:
+    assert counted(Counter(wrap_wh=6_553_600, step_wh=100), [6_553_400, 6_553_500, 0, 100]) == 300
+
+
+def test_a_fall_far_from_the_top_is_no_wrap() -> None:
+    assert counted(Counter(wrap_wh=6_553_600, step_wh=100), [3_000_000, *[100] * 10]) == 0
+
+
+def test_a_jump_that_no_house_can_draw_is_not_counted() -> None:
+    values = [1_000, 9_000_000, 1_001, 1_002]
+    assert counted(LIFETIME, values) == 2
+
+
+def test_a_jump_that_stays_is_a_new_baseline_and_says_so() -> None:
+    values = [1_000, *(9_000_000 + step for step in range(10))]
+    assert counted(LIFETIME, values) == 9
+    assert "jumped from 1000 to 9e+06 Wh" in notes(LIFETIME, values)[0]
+
+
+def test_a_device_that_jumps_between_two_counters_counts_one_of_them() -> None:
+    values = [value for step in range(20) for value in (1_000 + step, 700_000 + 3 * step)]
+    assert counted(LIFETIME, values) == 19
+
+
+def test_a_counter_that_stood_still_may_catch_up() -> None:
+    assert counted(LIFETIME, [*[1_000.0] * 60, 12_000]) == 11_000
+
+
+def test_a_coarse_counter_steps() -> None:
+    assert counted(Counter(step_wh=1_000), [5_000, 5_000, 6_000, 6_000, 7_000]) == 2_000
+
+
+def test_a_reading_that_is_no_newer_adds_nothing() -> None:
+    track = CounterTrack(LIFETIME)
+    track.feed(10.0, 100)
+    assert track.feed(10.0, 150) == ()
+    assert track.feed(5.0, 150) == ()
+
+
+def test_a_doubt_outlives_a_restart() -> None:
+    one = CounterTrack(LIFETIME)
+    for at, wh in ((0.0, 500_000), (10.0, 7), (20.0, 8)):
+        one.feed(at, wh)
+    other = CounterTrack(LIFETIME)
+    other.restore(one.state())
+    assert other.feed(80.0, 9) == one.feed(80.0, 9) != ()

@@ -1,0 +1,181 @@
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from edge_agent.metering.balance import balance
+from edge_agent.metering.household import KEEP_S, Household
+from edge_agent.model.measurements import EnergyInterval, HouseholdInterval, HouseQuantity, MeterPoint, Quantity, Role
+
+Q, H = Quantity, HouseQuantity
+T0 = 1_800_000_000
+METER = frozenset({Q.POWER_W, Q.IMPORT_WH, Q.EXPORT_WH})
+GRID = MeterPoint("grid", "Grid", "grid", Role.GRID, "", METER)
+PV = MeterPoint("pv", "Roof", "pv", Role.PV, "", frozenset({Q.GENERATION_W, Q.GENERATION_WH}))
+BATTERY = MeterPoint("battery", "Battery", "battery", Role.BATTERY, "", METER)
+
+
+def household(*points: MeterPoint) -> Household:
+    return Household(balance(points or (GRID, PV)), 900, 2)
+
+
+def given(house: Household, number: int, point_id: str, **energies: float | None) -> list[HouseholdInterval]:
+    """Energies of a point in the interval of that number; None is absent."""
+    found = []
+    for name, wh in energies.items():
+        found += house.energy(EnergyInterval(point_id, Q(name), T0 + 900 * number, wh, reason="" if wh is not None else "it was away"))
+    return found
+
+
+def values(found: Sequence[HouseholdInterval]) -> dict[tuple[int, HouseQuantity], float]:
+    seen: dict[tuple[int, HouseQuantity], float] = {}
+    for interval in found:
+        for quantity, value in interval.values.items():
+            key = ((interval.end - T0) // 900, quantity)
+            assert key not in seen, "given twice"
+            seen[key] = value
+    return seen
+
+
+def reasons(found: Sequence[HouseholdInterval]) -> dict[HouseQuantity, str]:
+    return {quantity: reason for interval in found for quantity, reason in interval.reasons.items()}
+
+
+def test_totals_and_rates_follow_from_the_balance() -> None:
+    house = household()
+    found = given(house, 1, "grid", import_wh=100, export_wh=300) + given(house, 1, "pv", generation_wh=400)
+    assert values(found) == {
+        (1, H.IMPORT_WH): 100, (1, H.EXPORT_WH): 300, (1, H.GENERATION_WH): 400, (1, H.CONSUMPTION_WH): 200,
+        (1, H.SELF_CONSUMPTION_PERCENT): 25, (1, H.SELF_SUFFICIENCY_PERCENT): 50,
+    }  # fmt: skip
+
+
+def test_a_total_does_not_wait_for_what_it_does_not_need() -> None:
+    house = household()
+    assert values(given(house, 1, "grid", import_wh=100, export_wh=0)) == {(1, H.IMPORT_WH): 100, (1, H.EXPORT_WH): 0}
+    assert house.waiting() == ("pv generation_wh",)
+
+
+def test_a_late_input_completes_each_interval_with_its_own_end() -> None:
+    house = household()
+    for number in (1, 2, 3):
+        given(house, number, "grid", import_wh=number, export_wh=0)
+    found = [interval for number in (1, 2, 3) for interval in given(house, number, "pv", generation_wh=10)]
+    assert {end: value for (end, quantity), value in values(found).items() if quantity is H.CONSUMPTION_WH} == {1: 11, 2: 12, 3: 13}
+    assert house.waiting() == ()
+
+
+def test_an_absent_input_makes_the_totals_that_need_it_absent_with_its_reason() -> None:
+    house = household()
+    found = given(house, 1, "grid", import_wh=1, export_wh=None) + given(house, 1, "pv", generation_wh=5)
+    assert values(found) == {(1, H.IMPORT_WH): 1, (1, H.GENERATION_WH): 5}
+    assert reasons(found)[H.CONSUMPTION_WH] == "grid: it was away"
+    assert reasons(found)[H.SELF_CONSUMPTION_PERCENT] == "export_wh is not known"
+
+
+def test_an_input_that_begins_later_leaves_no_total_waiting() -> None:
+    house = household()
+    found = [interval for number in (1, 2) for interval in given(house, number, "grid", import_wh=1, export_wh=0)]
+    found += given(house, 3, "pv", generation_wh=None) + given(house, 3, "grid", import_wh=1, export_wh=0)
+    assert house.waiting() == ()
+    assert H.CONSUMPTION_WH not in {quantity for _, quantity in values(found)}
+    assert "pv has no generation_wh for this interval" in {interval.reasons.get(H.CONSUMPTION_WH) for interval in found}
+
+
+def test_waiting_ends_after_a_fortnight() -> None:
+    house = household()
+    for number in range(1, KEEP_S // 900 + 100):
+        given(house, number, "grid", import_wh=1, export_wh=0)
+    assert given(house, 1, "pv", generation_wh=10) == []
+    assert len(house.state()["energies"]["rows"]) <= KEEP_S // 900 + 1
+
+
+def test_a_negative_remainder_is_carried_so_that_sums_hold() -> None:
+    house = household()
+    found = []
+    for number, (exported, generated) in enumerate([(30, 10), (0, 5), (10, 40)], start=1):
+        found += given(house, number, "grid", import_wh=0, export_wh=exported) + given(house, number, "pv", generation_wh=generated)
+    consumed = {end: value for (end, quantity), value in values(found).items() if quantity is H.CONSUMPTION_WH}
+    assert consumed == {3: 15}
+    assert house.remainder_wh == 0
+    assert "-15.000 Wh" in reasons(found)[H.CONSUMPTION_WH]
+
+
+def test_rates_that_are_no_shares_are_not_sent() -> None:
+    house = household(GRID, PV, BATTERY)
+    found = given(house, 1, "grid", import_wh=500, export_wh=50) + given(house, 1, "pv", generation_wh=40)
+    found += given(house, 1, "battery", import_wh=300, export_wh=0)
+    assert values(found)[1, H.CONSUMPTION_WH] == 190
+    assert not {H.SELF_CONSUMPTION_PERCENT, H.SELF_SUFFICIENCY_PERCENT} & {quantity for _, quantity in values(found)}
+    assert "is no share" in reasons(found)[H.SELF_SUFFICIENCY_PERCENT]
+
+
+def test_without_generation_there_is_no_rate_of_it() -> None:
+    house = household()
+    found = given(house, 1, "grid", import_wh=10, export_wh=0) + given(house, 1, "pv", generation_wh=0)
+    assert reasons(found) == {H.SELF_CONSUMPTION_PERCENT: "generation_wh is 0"}
+    assert values(found)[1, H.SELF_SUFFICIENCY_PERCENT] == 0
+
+
+def test_a_house_without_pv_has_no_generation_at_all() -> None:
+    found = given(household(GRID), 1, "grid", import_wh=10, export_wh=0)
+    assert values(found) == {(1, H.IMPORT_WH): 10, (1, H.EXPORT_WH): 0, (1, H.CONSUMPTION_WH): 10, (1, H.SELF_SUFFICIENCY_PERCENT): 0}
+
+
+def test_excess_is_the_export_of_two_intervals_on_the_half_hour() -> None:
+    house = household()
+    found = [interval for number in range(1, 5) for interval in given(house, number, "grid", import_wh=0, export_wh=number)]
+    assert {end: value for (end, quantity), value in values(found).items() if quantity is H.EXCESS_WH} == {2: 3, 4: 7}
+
+
+def test_excess_with_an_unknown_half_is_not_sent() -> None:
+    house = household()
+    found = given(house, 2, "grid", import_wh=0, export_wh=5)
+    assert H.EXCESS_WH not in {quantity for _, quantity in values(found)}
+    assert "not known" in reasons(found)[H.EXCESS_WH]
+
+
+def test_powers_are_split_at_the_grid() -> None:
+    house = household()
+    found = house.powers("grid", T0, {Q.POWER_W: -300}) + house.powers("pv", T0, {Q.GENERATION_W: 1000})
+    assert values(found) == {(0, H.IMPORT_W): 0, (0, H.EXPORT_W): 300, (0, H.GENERATION_W): 1000, (0, H.CONSUMPTION_W): 700}
+
+
+def test_a_power_that_is_not_current_makes_no_total() -> None:
+    house = household()
+    found = house.powers("grid", T0, {Q.POWER_W: 300}) + house.powers("pv", T0, {Q.GENERATION_W: None})
+    assert values(found) == {(0, H.IMPORT_W): 300, (0, H.EXPORT_W): 0}
+    assert reasons(found)[H.CONSUMPTION_W] == "pv: no current generation_w"
+
+
+def test_a_negative_balance_of_powers_is_not_sent() -> None:
+    house = household()
+    found = house.powers("grid", T0, {Q.POWER_W: -300}) + house.powers("pv", T0, {Q.GENERATION_W: 200})
+    assert H.CONSUMPTION_W not in {quantity for _, quantity in values(found)}
+
+
+@pytest.mark.parametrize("cut", range(7))
+def test_a_restart_changes_no_total(cut: int) -> None:
+    calls = [(number, point) for number in range(1, 5) for point in ("grid", "pv")][:7]
+
+    def run(restart_at: int | None) -> list[HouseholdInterval]:
+        house, found = household(), []
+        for index, (number, point) in enumerate(calls):
+            if index == restart_at:
+                state = json.loads(json.dumps(house.state()))
+                house = household()
+                house.restore(state)
+            energies: dict[str, float | None] = {"import_wh": 1, "export_wh": 7 * number} if point == "grid" else {"generation_wh": 5 * number}
+            found += given(house, number, point, **energies)
+        return found
+
+    assert run(cut) == run(None)
+
+
+def test_rows_of_a_house_with_other_inputs_are_dropped() -> None:
+    before = household()
+    given(before, 1, "grid", import_wh=1, export_wh=0)
+    after = household(GRID)
+    after.restore(json.loads(json.dumps(before.state())))
+    assert after.waiting() == ()
+    assert values(given(after, 2, "grid", import_wh=1, export_wh=0))[2, H.CONSUMPTION_WH] == 1

@@ -1,0 +1,253 @@
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.metering.metering import Metering
+from edge_agent.model.measurements import (
+    Change,
+    EnergyInterval,
+    HouseholdInterval,
+    HouseQuantity,
+    MeterPoint,
+    Outcome,
+    Quality,
+    Quantity,
+    Reading,
+    Role,
+    Snapshot,
+    Value,
+)
+
+Q = Quantity
+T0 = 1_800_000_000
+METER = frozenset({Q.POWER_W, Q.IMPORT_WH, Q.EXPORT_WH})
+GRID = MeterPoint("grid", "Grid", "grid", Role.GRID, "", METER)
+PV = MeterPoint("pv", "Roof", "pv", Role.PV, "", frozenset({Q.GENERATION_W, Q.GENERATION_WH, Q.STATUS}))
+PLUG = MeterPoint("plug", "Plug", "plug", Role.PLUG, "", frozenset({Q.POWER_W, Q.SWITCH_ON}))
+POINTS = (GRID, PV, PLUG)
+
+
+def readings(at: float, **values: Value | None) -> dict[Quantity, Reading]:
+    """Readings of one poll; None is a value that could not be read."""
+    return {
+        Q(name): Reading(value, "", Quality.OK, at) if value is not None else Reading(None, "", Quality.ERROR, at, "no answer")
+        for name, value in values.items()
+    }
+
+
+def poll(metering: Metering, second: float, dead: Iterable[str] = ()) -> list[Outcome]:
+    """A poll of a house that imports 360 W, generates 720 W and has a plug of 36 W."""
+    at, hours = T0 + second, second / 3600
+    house: Mapping[str, Mapping[str, Value]] = {
+        "grid": {"power_w": 360.0, "import_wh": 5_000 + 360 * hours, "export_wh": 70.0},
+        "pv": {"generation_w": 720.0, "generation_wh": 9_000 + 720 * hours, "status": "running"},
+        "plug": {"power_w": 36.0, "switch_on": True},
+    }
+    found: list[Outcome] = []
+    for point_id, values in house.items():
+        found += metering.update(point_id, readings(at, **{name: None if point_id in dead else value for name, value in values.items()}), at)
+    return found + metering.tick(at)
+
+
+def run(metering: Metering, seconds: Iterable[int], dead: Iterable[str] = ()) -> list[Outcome]:
+    return [outcome for second in seconds for outcome in poll(metering, second, dead)]
+
+
+def energies(outcomes: Sequence[Outcome], point_id: str) -> list[tuple[int, str, float | None]]:
+    intervals = [outcome for outcome in outcomes if isinstance(outcome, EnergyInterval) and outcome.point_id == point_id]
+    return [(interval.end - T0, interval.quantity.value, interval.energy_wh) for interval in intervals]
+
+
+def totals(outcomes: Sequence[Outcome], quantity: HouseQuantity) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for outcome in outcomes:
+        if isinstance(outcome, HouseholdInterval) and quantity in outcome.values:
+            assert outcome.end - T0 not in found, "given twice"
+            found[outcome.end - T0] = outcome.values[quantity]
+    return found
+
+
+def test_an_interval_is_cut_at_the_quarter_hour() -> None:
+    found = run(Metering(POINTS, 900, 10), range(0, 1830, 10))
+    assert energies(found, "grid") == [(900, "import_wh", 90), (900, "export_wh", 0), (1800, "import_wh", 90), (1800, "export_wh", 0)]
+    assert energies(found, "plug") == [(900, "import_wh", 9), (1800, "import_wh", 9)]
+    assert totals(found, HouseQuantity.CONSUMPTION_WH) == {900: 270, 1800: 270}
+    assert totals(found, HouseQuantity.CONSUMPTION_W) == {900: 1080, 1800: 1080}
+
+
+def test_gauges_are_taken_at_the_interval_s_end() -> None:
+    found = run(Metering(POINTS, 900, 7), range(3, 1000, 7))
+    assert [outcome for outcome in found if isinstance(outcome, Snapshot)] == [
+        Snapshot("grid", Q.POWER_W, T0 + 900, 360.0),
+        Snapshot("pv", Q.GENERATION_W, T0 + 900, 720.0),
+        Snapshot("plug", Q.POWER_W, T0 + 900, 36.0),
+    ]
+
+
+def test_a_gauge_after_the_boundary_is_not_taken_for_it() -> None:
+    metering = Metering([PLUG], 900, 10)
+    metering.update("plug", readings(T0 + 895, power_w=5.0), T0 + 895)
+    found = metering.update("plug", readings(T0 + 905, power_w=99.0), T0 + 905)
+    assert [outcome.value for outcome in found if isinstance(outcome, Snapshot)] == [5.0]
+
+
+def test_a_stale_gauge_is_not_taken() -> None:
+    metering = Metering([PLUG], 900, 10)
+    metering.update("plug", readings(T0 + 860, power_w=5.0), T0 + 860)
+    found = metering.update("plug", readings(T0 + 905, power_w=99.0), T0 + 905)
+    assert not [outcome for outcome in found if isinstance(outcome, Snapshot)]
+
+
+def test_a_dead_inverter_delays_its_own_totals_only() -> None:
+    metering = Metering(POINTS, 900, 10)
+    run(metering, range(0, 900, 10))
+    found = run(metering, range(900, 4500, 10), dead=["pv"])
+    assert set(totals(found, HouseQuantity.IMPORT_WH)) == {900, 1800, 2700, 3600}
+    assert set(totals(found, HouseQuantity.IMPORT_W)) == {900, 1800, 2700, 3600}
+    assert totals(found, HouseQuantity.CONSUMPTION_WH) == {}
+    assert set(totals(found, HouseQuantity.CONSUMPTION_W)) == {900}
+    assert metering.missing() == {"pv": "has been silent since 2027-01-15T08:14:50Z"}
+
+
+def test_what_a_dead_inverter_counted_arrives_late_with_its_own_ends() -> None:
+    metering = Metering(POINTS, 900, 10)
+    run(metering, range(0, 900, 10))
+    run(metering, range(900, 4500, 10), dead=["pv"])
+    found = poll(metering, 4505)
+    assert {end: wh for end, _, wh in energies(found, "pv")} == pytest.approx({900 * number: 180 for number in range(1, 6)})
+    assert all(outcome.estimated for outcome in found if isinstance(outcome, EnergyInterval) and outcome.point_id == "pv")
+    assert totals(found, HouseQuantity.CONSUMPTION_WH) == pytest.approx({900 * number: 270 for number in range(1, 6)})
+    assert metering.missing() == {}
+
+
+def test_energy_counted_while_the_agent_was_away_arrives() -> None:
+    before = Metering(POINTS, 900, 10)
+    run(before, range(0, 1000, 10))
+    after = Metering(POINTS, 900, 10, json.loads(json.dumps(before.state())))
+    found = poll(after, 7300)
+    imported = {end: wh for end, name, wh in energies(found, "grid") if name == "import_wh"}
+    assert imported == pytest.approx({900 * number: 90 for number in range(2, 9)})
+    assert {wh for _, _, wh in energies(found, "plug")} == {None}
+    assert not [outcome for outcome in found if isinstance(outcome, Change)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    waits=st.lists(st.integers(min_value=1, max_value=400), min_size=5, max_size=60),
+    dead=st.lists(st.sampled_from(["", "grid", "pv", "plug"]), min_size=60, max_size=60),
+    restarts=st.sets(st.integers(min_value=0, max_value=59)),
+)
+def test_restarts_change_nothing(waits: list[int], dead: list[str], restarts: set[int]) -> None:
+    def outcomes(restarts: set[int]) -> list[Outcome]:
+        metering, second, found = Metering(POINTS, 60, 10), 0, []
+        for index, wait in enumerate(waits):
+            if index in restarts:
+                metering = Metering(POINTS, 60, 10, json.loads(json.dumps(metering.state())))
+            second += wait
+            found += poll(metering, second, [dead[index]])
+        return found
+
+    assert outcomes(restarts) == outcomes(set())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(st.tuples(st.integers(1, 90), st.sampled_from([0] * 8 + [-7200, -70, -3, 3, 70, 7200]), st.booleans()), min_size=5, max_size=80),
+)
+def test_no_value_comes_twice_whatever_the_clock_does(steps: list[tuple[int, int, bool]]) -> None:
+    """Whether or not the step of the clock was noticed."""
+    metering, offset, true = Metering(POINTS, 60, 10), 0, 0
+    seen: set[tuple[str, str, int]] = set()
+    for wait, step, noticed in steps:
+        true += wait
+        offset += step
+        if step and noticed:
+            metering.shift(step)
+        at = T0 + true + offset
+        found = metering.update("grid", readings(at, power_w=36.0, import_wh=true / 100, export_wh=0.0), at)
+        found += metering.update("pv", readings(at, generation_w=36.0, generation_wh=true / 100), at) + metering.tick(at)
+        for outcome in found:
+            if isinstance(outcome, Change):
+                continue
+            names = outcome.values if isinstance(outcome, HouseholdInterval) else [outcome.quantity]
+            for name in names:
+                key = ("" if isinstance(outcome, HouseholdInterval) else outcome.point_id, name.value, outcome.end)
+                assert key not in seen
+                seen.add(key)
+
+
+def test_readings_in_any_order_give_the_newest_only() -> None:
+    metering = Metering([GRID], 60, 10)
+    found: list[Outcome] = []
+    for at, wh in [(0, 0), (30, 3), (20, 2), (50, 5), (50, 5), (10, 1), (70, 7), (60, 6), (120, 12)]:
+        found += metering.update("grid", readings(T0 + at, power_w=0.0, import_wh=float(wh), export_wh=0.0), T0 + 130)
+    assert [(end, wh) for end, name, wh in energies(found, "grid") if name == "import_wh"] == [(60, 6), (120, 6)]
+
+
+def test_an_unchanged_value_that_is_dated_anew_proves_that_nothing_flowed() -> None:
+    metering = Metering([GRID], 900, 10)
+    found: list[Outcome] = []
+    for second in range(0, 1810, 10):
+        found += metering.update("grid", readings(T0 + second, import_wh=500.0), T0 + second)
+    assert energies(found, "grid") == [(900, "import_wh", 0), (1800, "import_wh", 0)]
+
+
+def test_a_reading_from_the_future_is_not_believed() -> None:
+    metering = Metering([GRID], 60, 10)
+    metering.update("grid", readings(T0, import_wh=0.0), T0)
+    assert metering.update("grid", readings(T0 + 500, import_wh=9.0), T0 + 10) == []
+    found = metering.update("grid", readings(T0 + 60, import_wh=6.0), T0 + 60)
+    assert energies(found, "grid") == [(60, "import_wh", 6)]
+
+
+def test_power_stands_in_for_a_counter_that_the_device_has_not() -> None:
+    metering = Metering([GRID], 60, 10)
+    found: list[Outcome] = []
+    for second in range(0, 190, 10):
+        found += metering.update("grid", readings(T0 + second, power_w=-360.0, import_wh=None, export_wh=None), T0 + second)
+    assert energies(found, "grid") == [(60 * number, name, wh) for number in (1, 2, 3) for name, wh in (("import_wh", 0), ("export_wh", 6))]
+
+
+def test_a_counter_that_appears_later_takes_over_without_a_repeat() -> None:
+    metering = Metering([GRID], 60, 10)
+    found: list[Outcome] = []
+    for second in range(0, 250, 10):
+        counter = 100 + second / 10 if second >= 90 else None
+        found += metering.update("grid", readings(T0 + second, power_w=360.0, import_wh=counter, export_wh=0.0), T0 + second)
+    assert [(end, wh) for end, name, wh in energies(found, "grid") if name == "import_wh"] == [(60, 6), (120, None), (180, 6), (240, 6)]
+
+
+def test_a_new_site_file_keeps_what_it_can() -> None:
+    before = Metering(POINTS, 900, 10)
+    run(before, range(0, 1000, 10))
+    without = Metering([GRID, PLUG], 900, 10, json.loads(json.dumps(before.state())))
+    run_without: list[Outcome] = without.update("grid", readings(T0 + 1800, power_w=1.0, import_wh=5_180.0, export_wh=70.0), T0 + 1800)
+    assert totals(run_without, HouseQuantity.CONSUMPTION_WH) == {1800: 90}
+    again = Metering(POINTS, 900, 10, json.loads(json.dumps(without.state())))
+    found = again.update("pv", readings(T0 + 2700, generation_w=1.0, generation_wh=9_540.0), T0 + 2700)
+    assert {end: wh for end, _, wh in energies(found, "pv")} == pytest.approx({1800: 180, 2700: 180})
+
+
+def test_a_point_that_was_never_read_is_named() -> None:
+    metering = Metering(POINTS, 900, 10)
+    for second in range(0, 1000, 10):
+        metering.update("grid", readings(T0 + second, power_w=1.0, import_wh=1.0, export_wh=1.0), T0 + second)
+    assert metering.missing() == {"pv": "has not been read yet"}
+
+
+def test_a_house_without_a_grid_meter_says_so() -> None:
+    assert "role: grid" in Metering([PLUG], 900, 10).missing()["grid"]
+
+
+def test_the_order_of_polls_does_not_matter_to_sums() -> None:
+    metering = Metering([GRID, PV], 60, 10)
+    found: list[Outcome] = []
+    for second in range(0, 6000, 7):
+        found += metering.update("pv", readings(T0 + second, generation_wh=second / 50), T0 + second)
+        found += metering.update("grid", readings(T0 + second + 3, import_wh=0.0, export_wh=(second + 3) / 100), T0 + second + 3)
+    consumed = totals(found, HouseQuantity.CONSUMPTION_WH)
+    assert min(consumed) == 120  # the grid's meter was read from 3 s on
+    assert sum(consumed.values()) == pytest.approx((max(consumed) - 60) / 100, abs=0.01)
