@@ -18,7 +18,7 @@ from edge_agent.drivers.modbus_poller import Poller
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import DeviceError, NoAnswer, NoConnection, WrongDevice
 from edge_agent.model.measurements import Quality, Reading, Role, Sample
-from edge_agent.profiles.derive import add_derived, directed
+from edge_agent.profiles.derive import add_derived, directed, is_there
 from edge_agent.profiles.setup import DeviceSetup
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ class ModbusDriver:
         """The roles for which this device has points (a SunSpec device may have no battery); None until it has been met."""
         if self._met is None:
             return None
-        points = self._met.spec.points
-        return frozenset(Role(point.role) for name, point in points.items() if point.role and name not in self._met.missing)
+        spec, missing = self._met.spec, self._met.missing
+        return frozenset(Role(point.role) for name, point in spec.points.items() if point.role and is_there(spec, name, missing))
 
     async def read(self) -> Sample:
         start = self._clock.monotonic()
@@ -101,7 +101,7 @@ class ModbusDriver:
         self.variant = met.profile.variant
         self._generation = -1
         once = [name for name, point in met.spec.points.items() if point.once]
-        self._poller.begin(met.registers.values(), once, limits_of(met.spec.modbus))
+        self._poller.begin(met.registers.values(), once, limits_of(met.spec.modbus, met.chain))
         return met
 
     async def _identify(self, met: Acquaintance) -> bool:

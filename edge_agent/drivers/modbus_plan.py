@@ -16,7 +16,7 @@ from edge_agent.codec.values import ValueRule, to_reading
 from edge_agent.model.measurements import Quality, Reading
 from edge_agent.profiles.derive import value_rule
 from edge_agent.profiles.library import fill_parameters
-from edge_agent.profiles.profile import DirectionFrom, ModbusSpec, PointSpec, ProfileSpec
+from edge_agent.profiles.profile import ModbusSpec, PointSpec, ProfileSpec
 from edge_agent.profiles.setup import DeviceSetup
 
 _FARTHEST_EXPONENT = 10  # SunSpec scale factors lie within -10 to 10; others are not scale factors
@@ -36,18 +36,18 @@ class Register:
     byte_order: str = "big"
     mask: int | None = None
     exponent: int | None = None  # address of the register with the power of ten
-    companions: tuple[int, ...] = ()  # addresses that must come in the same answer
 
     @property
     def span(self) -> Span:
         """All that must come in one answer."""
-        needed = (*self.addresses, *self.companions, *(() if self.exponent is None else (self.exponent,)))
+        needed = (*self.addresses, *(() if self.exponent is None else (self.exponent,)))
         return Span(self.unit, self.table, min(needed), max(needed) - min(needed) + 1)
 
 
-def limits_of(spec: ModbusSpec) -> Limits:
-    """What the device allows, for the read planner."""
-    return Limits(spec.max_registers, spec.max_gap, tuple(spec.barriers), spec.single_reads)
+def limits_of(spec: ModbusSpec, chain: Sequence[Model]) -> Limits:
+    """What the device allows, for the read planner. Some refuse a request that crosses from one SunSpec model to the next."""
+    barriers = (*spec.barriers, *(model.address for model in chain))
+    return Limits(spec.max_registers, spec.max_gap, barriers, spec.single_reads)
 
 
 def locate(setup: DeviceSetup, spec: ProfileSpec, chain: Sequence[Model]) -> tuple[dict[str, Register], dict[str, str]]:
@@ -70,33 +70,19 @@ def locate(setup: DeviceSetup, spec: ProfileSpec, chain: Sequence[Model]) -> tup
 
 
 def _located(setup: DeviceSetup, spec: ProfileSpec, name: str, point: PointSpec) -> Register:
-    addresses = _addresses(setup, spec, point)
     table = _table(point)
     return Register(
         name=name,
         unit=_unit(setup, point),
         table=table,
-        addresses=addresses,
+        addresses=_addresses(setup, spec, point),
         encoding="bool" if table in BIT_TABLES else point.as_,
         rule=value_rule(point),
         word_order=point.word_order or spec.modbus.word_order,
         byte_order=point.byte_order or spec.modbus.byte_order,
         mask=point.mask,
         exponent=_addresses(setup, spec, spec.points[point.scale_by])[0] if point.scale_by else None,
-        companions=_companions(setup, spec, point, addresses),
     )
-
-
-def _companions(setup: DeviceSetup, spec: ProfileSpec, point: PointSpec, addresses: tuple[int, ...]) -> tuple[int, ...]:
-    """A direction's register, when it can come in the same answer: a direction from another moment turns the sign."""
-    if not isinstance(point.positive, DirectionFrom):
-        return ()
-    flag = spec.points[point.positive.by]
-    if _table(flag) != _table(point) or _unit(setup, flag) != _unit(setup, point) or spec.modbus.single_reads:
-        return ()
-    others = _addresses(setup, spec, flag)
-    together = (*addresses, *others)
-    return others if max(together) - min(together) < spec.modbus.max_registers else ()
 
 
 def _table(point: PointSpec) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 
 from edge_agent.codec.values import ValueRule
@@ -47,6 +47,17 @@ def directed(point: PointSpec, magnitude: Reading, flag: Reading | None) -> Read
     if magnitude.number == 0:
         return magnitude
     return replace(magnitude, value=None, quality=Quality.UNKNOWN, reason=f"{point.positive.by} is {raw}, which names no direction")
+
+
+def is_there(spec: ProfileSpec, name: str, missing: Container[str], inside: tuple[str, ...] = ()) -> bool:
+    """Whether a device that lacks some points has this one: a sum needs all its parts, a `first` one of them."""
+    point = spec.points[name]
+    parts = point.sum or point.first
+    if parts is None or name in inside:
+        return name not in missing
+    found = [is_there(spec, part.lstrip("-").rstrip("?"), missing, (*inside, name)) for part in parts]
+    needed = [there for part, there in zip(parts, found, strict=True) if not part.endswith("?")]
+    return any(found) and (point.sum is None or all(needed))
 
 
 def add_derived(spec: ProfileSpec, readings: dict[str, Reading], at: float) -> None:
