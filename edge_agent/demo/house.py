@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from edge_agent.demo.appliances import Car, HeatPump, base_load_mw, washing_machine_mw
 from edge_agent.demo.hybrid import Hybrid
-from edge_agent.demo.weather import irradiance_w_m2
+from edge_agent.demo.weather import irradiance_w_m2, local_day
 
 _PEAK_MW_PER_W_M2 = 7_400  # 8.2 kWp of modules with their losses
 _MWS_PER_WH = 3_600_000
@@ -48,6 +48,10 @@ class Flows(NamedTuple):
         """The sums, flow by flow."""
         return Flows(*map(int.__add__, self, other))
 
+    def since(self, earlier: Flows) -> Flows:
+        """The differences, flow by flow."""
+        return Flows(*map(int.__sub__, self, earlier))
+
 
 def watt_hours(milliwatt_seconds: int) -> float:
     """A summed flow in Wh."""
@@ -67,6 +71,13 @@ class House:
         self.car = Car(seed, self.at + car_home_after_s)
         self.flows = Flows()  # of the last second, mW
         self.totals = Flows()  # since the beginning, mW·s
+        self._day = local_day(self.at)
+        self._at_midnight = Flows()
+
+    @property
+    def today(self) -> Flows:
+        """What has flowed since midnight (on the first day since the beginning), mW·s."""
+        return self.totals.since(self._at_midnight)
 
     def advance(self, to_at: float) -> None:
         """Lives on until `to_at` (epoch seconds), in whole seconds."""
@@ -74,6 +85,8 @@ class House:
             self.flows = self._second()
             self.totals = self.totals.plus(self.flows)
             self.at += 1
+            if local_day(self.at) != self._day:
+                self._day, self._at_midnight = local_day(self.at), self.totals
 
     def _second(self) -> Flows:
         heat_pump, car = self.heat_pump.step(self.at), self.car.step(self.at)
