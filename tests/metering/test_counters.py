@@ -115,3 +115,33 @@ def test_a_doubt_outlives_a_restart() -> None:
     other = CounterTrack(LIFETIME)
     other.restore(one.state())
     assert other.feed(80.0, 9) == one.feed(80.0, 9) != ()
+
+
+def test_a_step_back_that_stays_keeps_the_high_water_mark() -> None:
+    assert counted(LIFETIME, [100, 101, *[100.0] * 30, 101, 102]) == 2
+
+
+def test_a_slow_poll_is_not_enough_to_believe_a_fall() -> None:
+    track = CounterTrack(LIFETIME)
+    assert [len(track.feed(at, wh)) for at, wh in ((0.0, 500_000), (300.0, 40), (600.0, 41), (900.0, 500_010))] == [1, 0, 0, 1]
+    assert track.wh == 500_010
+
+
+def test_a_reading_handed_over_again_does_not_confirm_a_fall() -> None:
+    track = CounterTrack(LIFETIME)
+    track.feed(0.0, 500_000)
+    assert [track.feed(at, 40) for at in (10.0, 100.0, 100.0, 100.0)] == [(), (), (), ()]
+
+
+def test_a_daily_counter_at_zero_has_counted_nothing() -> None:
+    track = CounterTrack(DAILY)
+    steps = [step for at, wh in ((0.0, 900), (5_000.0, 0), (5_050.0, 0), (5_100.0, 0)) for step in track.feed(at, wh)]
+    assert [step.energy_wh for step in steps] == [None, 0, 0]
+
+
+def test_a_clock_set_forward_makes_no_jump_possible() -> None:
+    track = CounterTrack(LIFETIME)
+    track.feed(0.0, 100)
+    track.feed(10.0, 110)
+    track.shift(5_000)
+    assert track.feed(5_020.0, 50_000) == ()

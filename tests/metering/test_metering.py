@@ -27,6 +27,7 @@ METER = frozenset({Q.POWER_W, Q.IMPORT_WH, Q.EXPORT_WH})
 GRID = MeterPoint("grid", "Grid", "grid", Role.GRID, "", METER)
 PV = MeterPoint("pv", "Roof", "pv", Role.PV, "", frozenset({Q.GENERATION_W, Q.GENERATION_WH, Q.STATUS}))
 PLUG = MeterPoint("plug", "Plug", "plug", Role.PLUG, "", frozenset({Q.POWER_W, Q.SWITCH_ON}))
+PLUG_WITH_COUNTER = MeterPoint("plug", "Plug", "plug", Role.PLUG, "", frozenset({Q.POWER_W, Q.IMPORT_WH}))
 POINTS = (GRID, PV, PLUG)
 
 
@@ -218,6 +219,16 @@ def test_a_counter_that_appears_later_takes_over_without_a_repeat() -> None:
         counter = 100 + second / 10 if second >= 90 else None
         found += metering.update("grid", readings(T0 + second, power_w=360.0, import_wh=counter, export_wh=0.0), T0 + second)
     assert [(end, wh) for end, name, wh in energies(found, "grid") if name == "import_wh"] == [(60, 6), (120, None), (180, 6), (240, 6)]
+
+
+def test_a_counter_that_takes_over_with_an_older_reading_repeats_nothing() -> None:
+    metering = Metering([PLUG_WITH_COUNTER], 60, 10)
+    found: list[Outcome] = []
+    for second in range(0, 80, 10):
+        found += metering.update("plug", readings(T0 + second, power_w=360.0), T0 + second)
+    for second in (55, 130, 190):
+        found += metering.update("plug", readings(T0 + second, import_wh=100 + second / 10), T0 + 190)
+    assert energies(found, "plug") == [(60, "import_wh", 6), (120, "import_wh", None), (180, "import_wh", 6)]
 
 
 def test_a_new_site_file_keeps_what_it_can() -> None:
