@@ -80,8 +80,8 @@ class ModbusDriver:
         if self._met is None:
             self._met = await self._meet()
         met = self._met
-        heard = await self._identify(met)
-        readings = await self._poller.readings(heard)
+        await self._identify(met)
+        readings = await self._poller.readings()
         await self._identify(met)  # connected anew on the way: is it still the same device?
         now = self._clock.now()
         for name, reason in met.missing.items():
@@ -104,13 +104,10 @@ class ModbusDriver:
         self._poller.begin(met.registers.values(), once, limits_of(met.spec.modbus, met.chain))
         return met
 
-    async def _identify(self, met: Acquaintance) -> bool:
-        """Reads the serial number on every new connection, and says whether it asked.
-
-        Raises WrongDevice when it is not the known one.
-        """
+    async def _identify(self, met: Acquaintance) -> None:
+        """Reads the serial number on every new connection. Raises WrongDevice when it is not the known one."""
         if self._generation == self._link.generation:
-            return False
+            return
         serial = await read_serial(self._link, met)
         if serial and self._known_serial and serial != self._known_serial:
             raise WrongDevice(
@@ -120,7 +117,6 @@ class ModbusDriver:
         self._generation = self._link.generation
         if serial:
             self.serial = self._known_serial = serial
-        return met.spec.identity in met.registers
 
     def _failed(self, error: DeviceError) -> Sample:
         self.last_error = f"{self.setup.id}: {error}"

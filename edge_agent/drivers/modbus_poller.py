@@ -59,15 +59,12 @@ class Poller:
         self._constants = {}
         self._plan_is_old = True
 
-    async def readings(self, heard: bool) -> dict[str, Reading]:
-        """All registers' readings now. Raises DeviceError when the device answered nothing at all.
-
-        `heard`: the device has just answered something else, so that a silence concerns the request.
-        """
+    async def readings(self) -> dict[str, Reading]:
+        """All registers' readings now. Raises DeviceError when the device answered nothing at all."""
         if self._plan_is_old or any(one.again_at <= self._clock.monotonic() for one in self._refused.values()):
             self._make_polls()
         readings: dict[str, Reading] = {}
-        await self._ask_all(readings, heard)
+        await self._ask_all(readings)
         readings |= self._constants
         now = self._clock.now()
         for register in self._registers if self._refused else ():
@@ -75,7 +72,7 @@ class Poller:
                 readings[register.name] = Reading(None, register.rule.unit, refused.quality, now, refused.reason)
         return readings
 
-    async def _ask_all(self, readings: dict[str, Reading], heard: bool) -> None:
+    async def _ask_all(self, readings: dict[str, Reading]) -> None:
         answered = False
         failure: DeviceError | None = None
         waiting = deque(self.polls)
@@ -95,7 +92,7 @@ class Poller:
             except NoAnswer as error:
                 failure = error
                 poll.absent(Quality.ERROR, str(error), self._clock.now(), readings)
-                if heard or answered:
+                if answered:  # so it is this request that the device is silent about
                     self._after_silence(poll.block)
                 break
         for poll in waiting:
