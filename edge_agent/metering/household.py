@@ -16,6 +16,7 @@ from edge_agent.model.measurements import EnergyInterval, HouseholdInterval, Hou
 
 KEEP_S = 14 * 86_400  # how long a total waits for a silent device
 KEEP_POWERS_S = 3600  # a power that comes later is not current
+_AWAITED = "?"  # in the state: neither a value nor absent
 
 
 @dataclass(slots=True)
@@ -40,18 +41,20 @@ class Sum:
 class Ledger:
     """Rows of inputs by interval end, each total summed once all its inputs are there.
 
-    An input gives its ends in order: where it passes one over, it has no value for it.
+    An input gives its ends in order: where it has passed one over, it has no value for it.
     """
 
-    def __init__(self, totals: Mapping[HouseQuantity, Mapping[Input, float]], keep_s: int) -> None:
+    def __init__(self, totals: Mapping[HouseQuantity, Mapping[Input, float]], interval_s: int, keep_s: int) -> None:
         self._totals = {total: {_key(*point): weight for point, weight in inputs.items()} for total, inputs in totals.items()}
         self._users: dict[str, list[HouseQuantity]] = {}
         for total, inputs in self._totals.items():
             for key in inputs:
                 self._users.setdefault(key, []).append(total)
+        self._interval_s = interval_s
         self._keep_s = keep_s
         self._rows: dict[int, Row] = {}
-        self._passed = 0  # the newest row that was dropped
+        self._given = dict.fromkeys(self._users, 0)  # the newest end of each input
+        self._forgotten = 0  # the newest row that was dropped
 
     def needs(self, point_id: str, quantity: Quantity) -> bool:
         """Whether any total has this input."""
@@ -61,20 +64,27 @@ class Ledger:
         """An input of the interval that ends at `end`. Returns the totals that this decides."""
         key = _key(*source)
         done = []
-        for skipped in [row_end for row_end, row in self._rows.items() if row_end < end and key not in row.inputs]:
-            done.append(self._enter(skipped, key, None, f"{source[0]} has no {source[1]} for this interval", False))
-        if end > self._passed:
+        since = self._given[key] or min(self._rows, default=end) - self._interval_s
+        for skipped in range(since + self._interval_s, end, self._interval_s):
+            if skipped in self._rows:
+                done.append(self._enter(skipped, key, None, f"{key} is not known for this interval", False))
+        self._given[key] = max(end, self._given[key])
+        if end > self._forgotten:
             done.append(self._enter(end, key, value, reason, estimated))
-        self._forget(end)
+        self._forget(end - self._keep_s)
         return [entry for entry in done if entry[2]]
 
     def _enter(self, end: int, key: str, value: float | None, reason: str, estimated: bool) -> tuple[int, Row, list[Sum]]:
-        row = self._rows.setdefault(end, Row())
+        row = self._rows.get(end)
+        if row is None:
+            row = self._rows[end] = Row()
+            for passed in (other for other, given in self._given.items() if given >= end and other != key):
+                row.inputs[passed], row.reasons[passed] = None, f"{passed} is not known for this interval"
         row.inputs[key] = value
         row.estimated = row.estimated or estimated
         if value is None:
             row.reasons[key] = reason
-        sums = [found for total in self._users[key] if total not in row.sums and (found := self._sum(row, total))]
+        sums = [found for total in self._totals if total not in row.sums and (found := self._sum(row, total))]
         row.sums |= {found.total: found.value for found in sums}
         if len(row.inputs) == len(self._users):
             del self._rows[end]
@@ -92,10 +102,10 @@ class Ledger:
                 value += weight * part
         return Sum(total, value, "") if complete else None
 
-    def _forget(self, newest: int) -> None:
-        for end in [end for end in self._rows if end < newest - self._keep_s]:
-            del self._rows[end]
-            self._passed = max(self._passed, end)
+    def _forget(self, until: int) -> None:
+        while self._rows and (oldest := next(iter(self._rows))) < until:
+            del self._rows[oldest]
+            self._forgotten = max(self._forgotten, oldest)
 
     def waiting(self) -> tuple[str, ...]:
         """The inputs that the oldest row waits for, as `<point> <quantity>`."""
@@ -103,18 +113,32 @@ class Ledger:
         return tuple(key for key in self._users if row and key not in row.inputs)
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes, as JSON has it."""
-        rows = [[end, row.inputs, row.reasons, row.sums, row.estimated] for end, row in self._rows.items()]
-        return {"inputs": sorted(self._users), "passed": self._passed, "rows": rows}
+        """What `restore` takes, as JSON has it; inputs and totals by their place, for there can be a fortnight of rows."""
+        keys, totals = list(self._users), list(self._totals)
+        rows = [
+            [
+                end,
+                [row.inputs.get(key, _AWAITED) for key in keys],
+                [row.sums.get(total, _AWAITED) for total in totals],
+                row.reasons,
+                row.estimated,
+            ]
+            for end, row in self._rows.items()
+        ]
+        return {"inputs": keys, "totals": totals, "given": list(self._given.values()), "forgotten": self._forgotten, "rows": rows}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on where `state` was taken. Rows of a house with other inputs would add up to something else: they go."""
-        self._passed = state["passed"]
-        if state["inputs"] != sorted(self._users):
-            self._passed = max([self._passed, *(row[0] for row in state["rows"])])
+        keys, totals = list(self._users), list(self._totals)
+        self._forgotten = state["forgotten"]
+        if state["inputs"] != keys or state["totals"] != totals:
+            self._forgotten = max([self._forgotten, *(row[0] for row in state["rows"])])
             return
-        for end, inputs, reasons, sums, estimated in state["rows"]:
-            self._rows[end] = Row(dict(inputs), dict(reasons), {HouseQuantity(total): value for total, value in sums.items()}, estimated)
+        self._given = dict(zip(keys, state["given"], strict=True))
+        for end, inputs, sums, reasons, estimated in state["rows"]:
+            known = {key: value for key, value in zip(keys, inputs, strict=True) if value != _AWAITED}
+            decided = {total: value for total, value in zip(totals, sums, strict=True) if value != _AWAITED}
+            self._rows[end] = Row(known, dict(reasons), decided, estimated)
 
 
 class Household:
@@ -123,8 +147,8 @@ class Household:
     def __init__(self, balance: Balance, interval_s: int, excess_intervals: int) -> None:
         self._interval_s = interval_s
         self._excess_s = excess_intervals * interval_s
-        self._energies = Ledger(balance.energies, KEEP_S)
-        self._powers = Ledger(balance.powers, KEEP_POWERS_S)
+        self._energies = Ledger(balance.energies, interval_s, KEEP_S)
+        self._powers = Ledger(balance.powers, interval_s, KEEP_POWERS_S)
         self._exports: dict[int, float | None] = {}  # of the excess period that is not complete yet
         self.remainder_wh = 0.0
 

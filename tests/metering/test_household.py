@@ -79,7 +79,15 @@ def test_an_input_that_begins_later_leaves_no_total_waiting() -> None:
     found += given(house, 3, "pv", generation_wh=None) + given(house, 3, "grid", import_wh=1, export_wh=0)
     assert house.waiting() == ()
     assert H.CONSUMPTION_WH not in {quantity for _, quantity in values(found)}
-    assert "pv has no generation_wh for this interval" in {interval.reasons.get(H.CONSUMPTION_WH) for interval in found}
+    assert "pv generation_wh is not known for this interval" in {interval.reasons.get(H.CONSUMPTION_WH) for interval in found}
+
+
+def test_an_input_that_has_passed_an_interval_over_is_not_awaited() -> None:
+    house = household()
+    given(house, 3, "pv", generation_wh=9)
+    found = given(house, 2, "grid", import_wh=1, export_wh=0) + given(house, 3, "grid", import_wh=1, export_wh=0)
+    assert {end for end, quantity in values(found) if quantity is H.CONSUMPTION_WH} == {3}
+    assert house.waiting() == ()
 
 
 def test_waiting_ends_after_a_fortnight() -> None:
@@ -170,6 +178,24 @@ def test_a_restart_changes_no_total(cut: int) -> None:
         return found
 
     assert run(cut) == run(None)
+
+
+def test_a_restart_in_a_long_wait_keeps_every_interval() -> None:
+    before = household()
+    for number in range(1, 500):
+        given(before, number, "grid", import_wh=1, export_wh=0)
+    state = json.dumps(before.state())
+    assert len(state) < 500 * 100
+    after = household()
+    after.restore(json.loads(state))
+    found = [interval for number in range(1, 500) for interval in given(after, number, "pv", generation_wh=number)]
+    assert {end: value for (end, quantity), value in values(found).items() if quantity is H.CONSUMPTION_WH} == {n: n + 1 for n in range(1, 500)}
+
+
+def test_an_estimate_in_an_input_is_one_in_the_total() -> None:
+    house = household(GRID)
+    found = house.energy(EnergyInterval("grid", Q.IMPORT_WH, T0, 5.0, True)) + house.energy(EnergyInterval("grid", Q.EXPORT_WH, T0, 5.0))
+    assert all(interval.estimated for interval in found)
 
 
 def test_rows_of_a_house_with_other_inputs_are_dropped() -> None:
