@@ -18,6 +18,7 @@ from edge_agent.profiles.profile import UNITS, Direction, DirectionFrom, PointSp
 _PACKAGE = Path(edge_agent.__file__).parent
 _CANONICAL = {"_w": "W", "_wh": "Wh", "_percent": "%", "_c": "°C"}
 _SOURCES = ("holding", "input", "coil", "discrete", "sunspec", "topic", "sum", "first")
+_MOST_REGISTERS = 125
 _WORDS = {
     Quantity.STATUS: {word.value for word in DeviceStatus},
     Quantity.CHARGING_MODE: {word.value for word in ChargingMode},
@@ -70,7 +71,11 @@ def load_profile(name: str, beside: Path | None = None) -> DeviceProfile:
         if not path.is_file():
             raise ConfigError([Problem(name, 0, f"unknown profile {name!r}", nearest(name, profile_names()))])
     document = _extended(read_document(path), path, ())
-    return DeviceProfile(path.stem, _checked(document), document)
+    profile = DeviceProfile(path.stem, _checked(document), document)
+    if path.parent != library_folder():  # the shipped ones are tested
+        for variant in profile.spec.variants:
+            profile.in_variant(variant)
+    return profile
 
 
 def _extended(document: Document, path: Path, seen: tuple[Path, ...]) -> Document:
@@ -128,6 +133,7 @@ def _mistakes(document: Document, spec: ProfileSpec) -> Iterator[Problem]:
     if spec.identity and spec.identity not in spec.points:
         yield document.problem(("identity",), f"identity: there is no point {spec.identity!r}", nearest(spec.identity, spec.points))
     yield from _mqtt_mistakes(document, spec)
+    yield from _modbus_mistakes(document, spec)
     for name, variant in spec.variants.items():
         if isinstance(variant.when, WhenSpec) and variant.when.point and variant.when.point not in spec.points:
             yield document.problem(("variants", name, "when"), f"there is no point {variant.when.point!r}", nearest(variant.when.point, spec.points))
@@ -185,6 +191,26 @@ def _mqtt_mistakes(document: Document, spec: ProfileSpec) -> Iterator[Problem]:
     for number, request in enumerate(spec.mqtt.requests):
         texts = [request.topic, request.payload, request.first_payload or ""]
         yield from _placeholder_mistakes(document, spec, ("mqtt", "requests", number), "mqtt.requests", texts)
+
+
+def _modbus_mistakes(document: Document, spec: ProfileSpec) -> Iterator[Problem]:
+    """What must come in one answer has to fit into one: a value's words, and the register it is scaled by."""
+    for name, point in spec.points.items():
+        addresses = _addresses(point)
+        if point.scale_by and point.scale_by in spec.points and addresses:
+            scale = spec.points[point.scale_by]
+            if (scale.holding is None) != (point.holding is None) or not _addresses(scale) or scale.unit_id != point.unit_id:
+                yield document.problem(("points", name, "scale_by"), f"points.{name}: {point.scale_by!r} is no register of the same table and unit")
+            addresses += _addresses(scale)
+        if addresses and max(addresses) - min(addresses) >= _MOST_REGISTERS:
+            text = f"points.{name}: its registers are more than {_MOST_REGISTERS} apart and cannot come in one answer"
+            yield document.problem(("points", name), text)
+
+
+def _addresses(point: PointSpec) -> list[int]:
+    """The addresses of a point's words, empty for a point that is no register."""
+    listed = point.holding or point.input or []
+    return [listed[0] + offset for offset in range(point.registers)] if len(listed) == 1 else list(listed)
 
 
 def _placeholder_mistakes(document: Document, spec: ProfileSpec, at: Location, what: str, texts: list[str]) -> Iterator[Problem]:

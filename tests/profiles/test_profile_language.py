@@ -99,7 +99,7 @@ def problems(folder: Path, text: str) -> list[Problem]:
         (PLUG, "{stale_after: 60s}", "{availability: {topic: a/+b, online: up}}", 6, "a + stands for a whole level"),
         (PLUG, "{stale_after: 60s}", "{availability: {topic: '{tpic}/lwt', online: up}}", 6, "mqtt.availability: there is no parameter 'tpic'"),
         (PLUG, "{stale_after: 60s}", "{availability: {topic: lwt}}", 6, "says nothing about when the device lives; write online:"),
-        (PLUG, "{stale_after: 60s}", "{requests: [{topic: ask, payload: '{rply}'}]}", 6, "mqtt.requests: there is no parameter 'rply'; did you mean 'reply'?"),
+        (PLUG, "{stale_after: 60s}", "{requests: [{topic: a, payload: '{rply}'}]}", 6, "mqtt.requests: there is no parameter 'rply'; did you mean"),
         (PLUG, "unit: W, positive: consumption, is: power_w", "is: switch_on, map: {1: open}", 8, "'open' is no switch_on"),
         (PLUG, "unit: W, positive: consumption, is: power_w", "is: status, map: {1: runing}", 8, "'runing' is no status; did you mean 'running'?"),
         (PLUG, "unit: W, positive: consumption, is: power_w", "is: status, otherwise: broken", 8, "'broken' is no status"),
@@ -226,9 +226,8 @@ variants:
 
 
 def test_a_variant_that_makes_no_profile_is_told(tmp_path: Path) -> None:
-    profile = load(tmp_path, METER + "variants:\n  odd:\n    points:\n      power: {unit: parsec}\n")
     with pytest.raises(ConfigError, match="unknown unit 'parsec'"):
-        profile.in_variant("odd")
+        load(tmp_path, METER + "variants:\n  odd:\n    points:\n      power: {unit: parsec}\n")
 
 
 def test_roles_are_those_of_the_points(tmp_path: Path) -> None:
