@@ -267,6 +267,22 @@ async def test_a_word_that_is_neither_online_nor_offline_proves_nothing(house: H
     assert sample.readings["power"].quality is Quality.STALE
 
 
+async def test_what_a_device_said_before_the_broker_was_lost_proves_nothing_after(house: House) -> None:
+    driver = await house.connected(WITH_WORDS)
+    await house.device.say("acme/1/state", '{"power": 41.5}')
+    await house.device.say("acme/1/lwt", "up")
+    await house.passed()
+    house.clock.forward(3600)
+    assert value(await driver.read(), "power") == 41.5
+    house.broker.stop()
+    sample = await sample_when(driver, lambda sample: sample.error)
+    assert sample.error.endswith("the connection was lost; is the broker running?")
+    assert sample.readings["power"].quality is Quality.STALE
+    house.broker.start()
+    sample = await sample_when(driver, lambda sample: not sample.error)
+    assert sample.readings["power"].quality is Quality.STALE, "its last will may have passed unheard"
+
+
 async def test_all_availability_topics_must_agree(house: House) -> None:
     both = """[{topic: bridge/state, path: [$.state, $], online: online, offline: offline},
       {topic: "{topic}/availability", path: [$.state, $], online: online, offline: offline}]"""
@@ -280,6 +296,12 @@ async def test_all_availability_topics_must_agree(house: House) -> None:
     await house.device.say("bridge/state", '{"state":"offline"}')
     await house.passed()
     assert (await driver.read()).error == "plug: bridge/state says 'offline'"
+    await house.device.say("bridge/state", "online")
+    await house.device.say("acme/1/availability", '{"state":"sleeping"}')
+    await house.passed()
+    sample = await driver.read()
+    assert sample.error == ""
+    assert sample.readings["power"].quality is Quality.STALE
 
 
 async def test_a_device_that_falls_silent_is_unreachable(house: House) -> None:
@@ -449,8 +471,9 @@ async def test_the_serial_number_is_known_even_from_a_retained_copy(house: House
     await house.device.say("acme/1/state", '{"power": 41.5}')
     await house.passed()
     house.clock.forward(50)
+    sample = await driver.read()
     assert driver.serial == "007"
-    assert value(await driver.read(), "power") == 41.5
+    assert (value(sample, "serial"), value(sample, "power")) == ("007", 41.5)
 
 
 async def test_another_device_at_a_known_topic_is_refused(house: House) -> None:
