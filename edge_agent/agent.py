@@ -300,7 +300,7 @@ class _Shift:
         await keep_registered(self._client, self._site.building, self._cloud_devices(), self._outbox, self._clock)
 
     def _cloud_devices(self) -> list[dict[str, str]]:
-        models = {setup.id: f"{setup.profile.spec.vendor} {setup.profile.name}" for setup in self._site.devices}
+        models = {setup.id: f"{setup.profile.spec.vendor} {next(iter(setup.profile.spec.models), '')}".strip() for setup in self._site.devices}
         return [
             {"id": point.id, "type": device_type_of(point.role, point.device_type).value, "name": point.name, "product_name": models[point.device_id]}
             for point in self._points.values()

@@ -98,6 +98,7 @@ def _run(options: argparse.Namespace) -> int:
     from edge_agent.agent import run_agent
     from edge_agent.model.clock import SystemClock
 
+    os.umask(0o027)  # what a house uses and when is nobody else's business
     asyncio.run(run_agent(options.config, SystemClock()))
     return 0
 
@@ -150,8 +151,7 @@ def _queue(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
-        for line in queue_text(answer):
-            print(line)
+        print(queue_text(answer))
     return 0
 
 

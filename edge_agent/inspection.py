@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.drivers import Driver
@@ -85,21 +85,45 @@ def queue_answer(queue: Queue, request: Answer) -> Answer:
     if action == "stats":
         return {"stats": queue.stats()}
     if action == "list":
-        return {"events": [_event(waiting) for waiting in queue.waiting(limit)]}
+        return {"events": queue.waiting(limit)}
     if action == "dead":
-        return {"dead": [_event(letter) | {"status": letter["status"], "reason": letter["reason"]} for letter in queue.dead_letters(limit)]}
+        return {"dead": queue.dead_letters(limit)}
     if action == "retry":
         return {"retried": queue.retry_dead()}
     raise EdgeAgentError(f"the queue does not know {action!r}")
 
 
-def _event(row: Any) -> Answer:
-    return dict(row)
+def queue_text(answer: Answer) -> str:
+    """A queue's answer for the terminal."""
+    if "stats" in answer:
+        return _stats_text(answer["stats"])
+    if "retried" in answer:
+        return f"{answer['retried']} dead letters are in the queue again" if answer["retried"] else "there are no dead letters"
+    if "dead" in answer:
+        rows = [(*_event_cells(letter), str(letter["status"]), letter["reason"]) for letter in answer["dead"]]
+        return table((*_EVENT_HEAD, "status", "reason"), rows) if rows else "there are no dead letters"
+    rows = [(*_event_cells(event), event["state"], event["reason"]) for event in answer["events"]]
+    return table((*_EVENT_HEAD, "state", "reason"), rows) if rows else "the queue is empty: everything has been delivered"
 
 
-def queue_text(answer: Answer) -> Iterator[str]:
-    """A queue's answer as lines for the terminal."""
-    yield str(answer)
+_EVENT_HEAD = ("at", "device", "source", "type", "value")
+
+
+def _event_cells(event: Answer) -> tuple[str, ...]:
+    return utc_text(event["at"]), event["device_id"], event["source"], event["type"], f"{event['value']:.10g}"
+
+
+def _stats_text(stats: Answer) -> str:
+    span = f", from {utc_text(stats['oldest_at'])} to {utc_text(stats['newest_at'])}" if stats["waiting"] else ""
+    lines = [
+        ("waiting", f"{stats['waiting']} events{span}"),
+        ("delivered", f"{stats['accepted_live']} live, {stats['accepted_historical']} historical"),
+        ("refused", f"{stats['dead']} dead letters" + (" (edge-agent queue dead)" if stats["dead"] else "")),
+        ("held back", f"{stats['refused']} refused until another is accepted, {stats['failing']} that the cloud answers with 500"),
+        ("dropped", f"{stats['dropped']} for want of space"),
+        ("size", f"{stats['size_bytes'] / 1e6:.2f} MB"),
+    ]
+    return "\n".join(f"{name:10} {text}" for name, text in lines)
 
 
 async def read_without_agent(site: Site, device: str, wait_s: float) -> list[Answer]:
