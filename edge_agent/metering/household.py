@@ -68,7 +68,7 @@ class Ledger:
         for skipped in range(since + self._interval_s, end, self._interval_s):
             if skipped in self._rows:
                 done.append(self._enter(skipped, key, None, f"{key} is not known for this interval", False))
-        self._given[key] = max(end, self._given[key])
+        self._given[key] = end
         if end > self._forgotten:
             done.append(self._enter(end, key, value, reason, estimated))
         self._forget(end - self._keep_s)
@@ -132,7 +132,6 @@ class Ledger:
         keys, totals = list(self._users), list(self._totals)
         self._forgotten = state["forgotten"]
         if state["inputs"] != keys or state["totals"] != totals:
-            self._forgotten = max([self._forgotten, *(row[0] for row in state["rows"])])
             return
         self._given = dict(zip(keys, state["given"], strict=True))
         for end, inputs, sums, reasons, estimated in state["rows"]:

@@ -77,3 +77,11 @@ def test_a_restart_repeats_nothing() -> None:
     after.restore(json.loads(json.dumps(before.state())))
     assert poll(after, 10, status="ready", soc_percent=50.0) == []
     assert poll(after, 20, status="fault") == [("status", "fault")]
+
+
+def test_a_step_of_the_clock_is_no_silence_and_hides_none() -> None:
+    changes = Changes(PLUG)
+    poll(changes, 0, power_w=1.0)
+    changes.shift(1000)
+    assert changes.tick(1030) == []
+    assert changes.tick(1060) == [Change("plug", Q.STATUS, 1060, "offline")]

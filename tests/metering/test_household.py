@@ -109,6 +109,23 @@ def test_a_negative_remainder_is_carried_so_that_sums_hold() -> None:
     assert "-15.000 Wh" in reasons(found)[H.CONSUMPTION_WH]
 
 
+def test_rates_are_of_the_consumption_that_is_given() -> None:
+    house = household()
+    first = given(house, 1, "grid", import_wh=0, export_wh=30) + given(house, 1, "pv", generation_wh=10)
+    second = given(house, 2, "grid", import_wh=10, export_wh=0) + given(house, 2, "pv", generation_wh=40)
+    assert H.SELF_SUFFICIENCY_PERCENT not in {quantity for _, quantity in values(first)}
+    assert values(second)[2, H.CONSUMPTION_WH] == 30
+    assert values(second)[2, H.SELF_SUFFICIENCY_PERCENT] == pytest.approx(66.667)
+
+
+def test_an_input_after_all_is_decided_decides_nothing_again() -> None:
+    house = household(GRID, PV, BATTERY)
+    given(house, 1, "grid", import_wh=None, export_wh=None)
+    given(house, 1, "pv", generation_wh=5)
+    assert given(house, 1, "battery", import_wh=1, export_wh=1) == []
+    assert house.waiting() == ()
+
+
 def test_rates_that_are_no_shares_are_not_sent() -> None:
     house = household(GRID, PV, BATTERY)
     found = given(house, 1, "grid", import_wh=500, export_wh=50) + given(house, 1, "pv", generation_wh=40)
@@ -190,6 +207,22 @@ def test_a_restart_in_a_long_wait_keeps_every_interval() -> None:
     after.restore(json.loads(state))
     found = [interval for number in range(1, 500) for interval in given(after, number, "pv", generation_wh=number)]
     assert {end: value for (end, quantity), value in values(found).items() if quantity is H.CONSUMPTION_WH} == {n: n + 1 for n in range(1, 500)}
+
+
+def test_what_was_passed_over_before_a_restart_is_not_awaited_after_it() -> None:
+    before, after = household(), household()
+    given(before, 3, "pv", generation_wh=9)
+    after.restore(json.loads(json.dumps(before.state())))
+    given(after, 2, "grid", import_wh=1, export_wh=0)
+    given(after, 3, "grid", import_wh=1, export_wh=0)
+    assert after.waiting() == ()
+
+
+def test_rows_of_another_interval_s_length_are_dropped() -> None:
+    before, after = Household(balance([GRID, PV]), 60, 2), household()
+    given(before, 1, "grid", import_wh=1, export_wh=0)
+    after.restore(json.loads(json.dumps(before.state())))
+    assert after.waiting() == ()
 
 
 def test_an_estimate_in_an_input_is_one_in_the_total() -> None:

@@ -102,6 +102,30 @@ def test_a_stale_gauge_is_not_taken() -> None:
     assert not [outcome for outcome in found if isinstance(outcome, Snapshot)]
 
 
+def test_the_gauge_of_a_device_that_falls_silent_is_taken_when_it_is_given_up() -> None:
+    metering = Metering([PLUG], 900, 10)
+    metering.update("plug", readings(T0 + 890, power_w=5.0), T0 + 890)
+    assert metering.tick(T0 + 959) == []
+    assert metering.tick(T0 + 960)[0] == Snapshot("plug", Q.POWER_W, T0 + 900, 5.0)
+
+
+def test_a_gauge_is_dated_anew_with_the_clock() -> None:
+    metering = Metering([PLUG], 60, 10)
+    metering.update("plug", readings(T0 + 40, power_w=5.0), T0 + 40)
+    metering.shift(3600)
+    found = metering.update("plug", readings(T0 + 3665, power_w=9.0), T0 + 3665)
+    assert [outcome for outcome in found if isinstance(outcome, Snapshot)] == [Snapshot("plug", Q.POWER_W, T0 + 3660, 5.0)]
+
+
+def test_another_interval_length_keeps_to_its_own_grid() -> None:
+    before = Metering(POINTS, 60, 10)
+    run(before, range(0, 200, 10))
+    after = Metering(POINTS, 900, 10, json.loads(json.dumps(before.state())))
+    found = run(after, range(200, 1900, 10))
+    assert {outcome.end % 900 for outcome in found if not isinstance(outcome, Change)} == {0}
+    assert totals(found, HouseQuantity.CONSUMPTION_WH) == {1800: 270}
+
+
 def test_a_dead_inverter_delays_its_own_totals_only() -> None:
     metering = Metering(POINTS, 900, 10)
     run(metering, range(0, 900, 10))
@@ -247,6 +271,13 @@ def test_a_point_that_was_never_read_is_named() -> None:
     for second in range(0, 1000, 10):
         metering.update("grid", readings(T0 + second, power_w=1.0, import_wh=1.0, export_wh=1.0), T0 + second)
     assert metering.missing() == {"pv": "has not been read yet"}
+
+
+def test_a_negative_consumption_that_is_carried_is_named() -> None:
+    metering = Metering([GRID], 60, 10)
+    for second in range(0, 130, 10):
+        metering.update("grid", readings(T0 + second, import_wh=0.0, export_wh=second / 10), T0 + second)
+    assert metering.missing() == {"remainder": "-12.0 Wh of negative consumption are carried; if they grow, a sign or role is wrong"}
 
 
 def test_a_house_without_a_grid_meter_says_so() -> None:
