@@ -112,6 +112,7 @@ class MqttDriver:
         self._since = clock.monotonic()
         self._heard: float | None = None  # monotonic; the last live message of any topic
         self._heard_retained = False
+        self._gone = False
         self._requests: list[asyncio.Task[None]] = []
         self._subscribe()
 
@@ -128,10 +129,11 @@ class MqttDriver:
 
     async def read(self) -> Sample:
         now, monotonic = self._clock.now(), self._clock.monotonic()
-        error = self._identity_error()
-        if error:
-            return Sample(self._setup.id, now, {}, error)
-        error = self._error(monotonic)
+        wrong = self._identity_error()
+        error = wrong or self._error(monotonic)
+        self._report(error)
+        if wrong:
+            return Sample(self._setup.id, now, {}, wrong)
         proof = self._proof_of_life(monotonic)
         readings = {row.name: self._current(row, now, monotonic, proof, error) for row in self._rows}
         self._add_directions(readings)
@@ -300,6 +302,15 @@ class MqttDriver:
         return self._heard if self._heard is not None and monotonic - self._heard <= self._spec.mqtt.stale_after else None
 
     # errors
+
+    def _report(self, error: str) -> None:
+        """One line when the device goes and one when it is back; a lost broker is the hub's line."""
+        if error and not self._gone and self._hub.connected:
+            self._gone = True
+            logger.warning("%s", error)
+        elif not error and self._gone:
+            self._gone = False
+            logger.info("%s: speaks again", self._setup.id)
 
     def _identity_error(self) -> str:
         found = self.serial

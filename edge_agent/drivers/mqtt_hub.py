@@ -252,11 +252,11 @@ class MqttHub:
             more, dropped, self._dropped = self._woken, self._dropped, 0
         if dropped:
             logger.warning("%s: %d messages came faster than they could be read; the oldest were dropped", self.settings.url, dropped)
+        if more and self._loop is not None:
+            self._loop.call_soon(self._hand_over)  # before the listeners: an error in one must not stop the rest
         for arrival in turn:
             for listener in self._listeners(arrival.topic):
                 listener(arrival)
-        if more and self._loop is not None:
-            self._loop.call_soon(self._hand_over)
 
     def _listeners(self, topic: str) -> tuple[Listener, ...]:
         listeners = self._routes.get(topic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -240,6 +241,25 @@ async def test_a_heartbeat_that_stops_makes_the_device_unreachable(house: House)
     sample = await driver.read()
     assert sample.error == "plug: acme/1/uptime is silent for 42 s (it should speak within 10 s)"
     assert sample.readings["power"].quality is Quality.STALE
+
+
+async def test_a_device_that_goes_and_comes_back_is_one_line_each(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    driver = await house.connected(TICKING)
+    for _ in range(2):
+        await house.device.say("acme/1/uptime", "2")
+        await house.passed()
+        for _ in range(3):
+            await driver.read()
+        house.clock.forward(42)
+    for _ in range(3):
+        await driver.read()
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("edge_agent")]
+    assert lines == ["plug: acme/1/uptime is silent for 42 s (it should speak within 10 s)"]
+    await house.device.say("acme/1/uptime", "3")
+    await house.passed()
+    await driver.read()
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("edge_agent")] == [*lines, "plug: speaks again"]
 
 
 async def test_without_an_availability_topic_anything_said_shows_life(house: House) -> None:
