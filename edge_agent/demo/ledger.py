@@ -29,6 +29,9 @@ class Ledger:
         self._house.advance(to)
         return self._house
 
+    def __len__(self) -> int:
+        return len(self._noted)
+
     def totals(self, at: int) -> Flows:
         """What had flowed until `at` (epoch seconds, rounded to ten); the nearest end when that is not known."""
         mark = min(max(at - at % NOTE_EVERY_S, next(iter(self._noted), at)), self._house.at)
