@@ -23,8 +23,9 @@ check: $(READY)
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --outdir dist --no-isolation
 
-benchmark: $(READY) mosquitto
-	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+benchmark: $(READY)
+	$(BIN)/python tests/benchmarks/gateway.py
+	$(BIN)/python tests/benchmarks/backfill.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -226,8 +226,12 @@ class _Shift:
         present = self._memory.roles
         points = [point for setup in self._site.devices for point in meter_points(setup) if point.role in present.get(setup.id, list(Role))]
         self._points = {point.id: point for point in points}
-        excess = self._site.decisions.excess_intervals
-        return Metering(points, self._site.interval_s, self._site.poll_interval_s, state, excess_intervals=excess)
+        site, excess = self._site, self._site.decisions.excess_intervals
+        try:
+            return Metering(points, site.interval_s, site.poll_interval_s, state, excess_intervals=excess)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # written by another version, or damaged: no reason to stop metering
+            log.error("the stored meter readings cannot be used (%s: %s); counting begins anew", type(error).__name__, error)
+            return Metering(points, site.interval_s, site.poll_interval_s, excess_intervals=excess)
 
     def _watch_clock(self) -> None:
         """A step of the wall clock re-dates what is held, so that no interval is cut twice or lost."""

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if "EDGE_AGENT_DEBUG" in os.environ:
+            raise
+        print(_fault_text(error), file=sys.stderr)
+        return 70
+
+
+def _fault_text(error: Exception) -> str:
+    """A fault of the program itself in one line: what, where, and what to do."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"edge-agent: a fault in the program ({what}, {Path(frame.filename).name}:{frame.lineno}); please report it. EDGE_AGENT_DEBUG=1 shows more"
 
 
 def _parser() -> argparse.ArgumentParser:
