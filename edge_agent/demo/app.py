@@ -189,7 +189,7 @@ async def _show_live(scene: Scene, console: Console) -> None:
             new = scene.cloud.events[seen:]
             seen += len(new)
             received.take(one.event for one in new)
-            live.update(screen.live_view(scene.ledger.now(), received, await _figures(scene), scene.clock.speed), refresh=True)
+            live.update(screen.live_view(scene.ledger.now(), received, await _figures(scene), scene.clock.speed, console.width), refresh=True)
             await asyncio.sleep(_LOOK_EVERY_S)
 
 
@@ -234,7 +234,7 @@ def _conclude(scene: Scene, console: Console) -> int:
     if not found:
         console.print("No interval was complete before the end: let the demo run longer, or faster.")
         return 1
-    console.print(screen.summary_view(found, empty))
+    console.print(screen.summary_view(found, empty, console.width))
     console.print(
         f"{figures.live} events arrived live, {figures.historical} as history, {figures.refused} were refused, {figures.waiting} were still queued."
     )

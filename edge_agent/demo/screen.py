@@ -35,6 +35,7 @@ _OF_SOURCE = {
     ("GATEWAY", "POWER_CONSUMPTION"): "used",
 }
 _STATUS = {number: status.value for status, number in STATUS_IDS.items()}
+_WIDE = 120  # columns
 _STYLES = {"running": "green", "offline": "red", "fault": "bold red", "warning": "yellow"}
 
 
@@ -89,32 +90,26 @@ def flow_line(house: House) -> Text:
     return Text("  |  ").join(Text(text, style) for text, style in parts)
 
 
-def live_view(house: House, received: Received, figures: Figures, speed: float) -> RenderableType:
-    """The whole live picture."""
+def live_view(house: House, received: Received, figures: Figures, speed: float, width: int) -> RenderableType:
+    """The whole live picture for a terminal of that many columns."""
     title = Text.assemble(
         ("edge-agent demo", "bold"), f"   {datetime.fromtimestamp(house.at, ZONE):%A %d %B %Y, %H:%M:%S}", (f"   {speed:g}x", "dim")
     )
     title.append(f"   {house.heat_pump.outside_c:.0f} °C outside", "dim")
-    return Group(Padding(title, (1, 1, 0, 1)), Padding(flow_line(house), (1, 1)), _table(received), Padding(_figures(figures), (0, 1)))
+    table = _table(received, width >= _WIDE)
+    return Group(Padding(title, (1, 1, 0, 1)), Padding(flow_line(house), (1, 1)), table, Padding(_figures(figures), (0, 1)))
 
 
-def _table(received: Received) -> Table:
-    table = Table(box=box.ROUNDED, title="what has arrived at the cloud", title_style="dim", expand=False)
-    table.add_column("device")
-    table.add_column("id", style="dim")
-    table.add_column("until", justify="right")
-    table.add_column("energy of the interval")
-    table.add_column("power")
-    table.add_column("state")
+def _table(received: Received, wide: bool) -> Table:
+    table = Table(box=box.ROUNDED, title="what has arrived at the cloud", title_style="dim")
+    for heading in ("device", *(["id"] if wide else []), "until", "energy of the interval", "power", "state"):
+        table.add_column(heading, style="dim" if heading == "id" else "")
     for device_id, name in received.names.items():
         events = received.newest.get(device_id, {})
         ends = [event["timestamp"] for kind, event in events.items() if kind in _ENERGY]
         until = clock_text(max(ends)) if ends else "..."
-        if any(event["source"] == "GATEWAY" for event in events.values()):
-            table.add_section()
-        table.add_row(
-            name, device_id, until, _joined(_energies(events)), _joined(_powers(events)), _state(events), end_section=device_id != "household"
-        )
+        shown = name if wide or "." not in device_id else device_id  # two roles of one device share its name
+        table.add_row(shown, *([device_id] if wide else []), until, _joined(_energies(events)), _joined(_powers(events)), _state(events))
     return table
 
 
@@ -183,30 +178,34 @@ def lines(events: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> Iter
             yield f"{clock_text(at)}  {device_id:<15} {names.get(device_id, ''):<16} {'; '.join(filter(None, said))}"
 
 
-def summary_view(found: Iterable[Comparison], empty: Iterable[Account]) -> Table:
-    """The comparison as a table."""
-    table = Table(box=box.ROUNDED, title="what the devices counted against what the cloud received", title_style="dim", expand=False)
-    table.add_column("device")
-    table.add_column("direction")
-    table.add_column("from - until")
-    for heading in ("events", "counted", "received", "difference", "%", "possible"):
-        table.add_column(heading, justify="right")
+def summary_view(found: Iterable[Comparison], empty: Iterable[Account], width: int) -> Table:
+    """The comparison as a table for a terminal of that many columns."""
+    wide = width >= _WIDE
+    title = "what the devices counted against what the cloud received, in Wh"
+    table = Table(box=box.ROUNDED if wide else box.SIMPLE_HEAD, title=title, title_style="dim", pad_edge=wide, collapse_padding=not wide)
+    for heading in ("device", "direction", "from-until"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("counted", "received", "off by", "at most", *(("%", "events") if wide else ())):
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in found:
-        share = f"{100 * one.difference_wh / one.counted_wh:+.2f}" if one.counted_wh > 1 else ""
+        percent = _signed(100 * one.difference_wh / one.counted_wh, 2) if one.counted_wh > 1 else ""
         table.add_row(
             one.account.device_id,
             one.account.direction,
-            f"{clock_text(one.begin)} - {clock_text(one.end)}",
-            str(one.events),
-            f"{one.counted_wh:.1f} Wh",
-            f"{one.received_wh:.1f} Wh",
-            Text(f"{round(one.difference_wh, 1) + 0.0:+.1f} Wh", "green" if one.agrees else "bold red"),
-            share,
-            f"±{one.allowed_wh:.0f} Wh",
+            f"{clock_text(one.begin)}-{clock_text(one.end)}",
+            f"{one.counted_wh:.1f}",
+            f"{one.received_wh:.1f}",
+            Text(_signed(one.difference_wh, 1), "green" if one.agrees else "bold red"),
+            f"±{one.allowed_wh:.0f}",
+            *((percent, str(one.events)) if wide else ()),
         )
     for account in empty:
-        table.add_row(account.device_id, account.direction, "", "0", "", Text("nothing", "bold red"), "", "", "")
+        table.add_row(account.device_id, account.direction, Text("nothing received", "bold red"))
     return table
+
+
+def _signed(value: float, decimals: int) -> str:
+    return f"{round(value, decimals) + 0.0:+.{decimals}f}"
 
 
 def console() -> Console:

@@ -131,7 +131,7 @@ def test_table_shows_the_newest_event_of_each_kind() -> None:
     event: EVENT = {"deviceId": "wallbox", "source": "CAR_CHARGER", "type": "ENERGY_CONSUMPTION", "timestamp": BEGIN + 900, "value": 985.4}
     received.take([event, event | {"timestamp": BEGIN, "value": 1.0}])
     received.take([event | {"type": "SWITCH_STATE", "value": 1}, event | {"type": "DEVICE_STATUS", "value": 2}])
-    text = rendered(screen.live_view(house, received, screen.Figures(3, 17, 0, 0), 60))
+    text = rendered(screen.live_view(house, received, screen.Figures(3, 17, 0, 0), 60, 150))
     assert "985 Wh charged" in text
     assert "11:00" in text
     assert "plugged in, running" in text
@@ -152,6 +152,14 @@ def test_lines_join_what_a_device_says_of_one_moment() -> None:
 
 def test_summary_table_names_what_never_came(ledger: Ledger) -> None:
     events = [event for event in perfect(ledger) if event["deviceId"] != "washer"]
-    text = rendered(screen.summary_view(*compare(events, ledger.totals, TIMING)))
+    text = rendered(screen.summary_view(*compare(events, ledger.totals, TIMING), 150))
     (line,) = [line for line in text.splitlines() if "washer" in line]
     assert "nothing" in line
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_tables_fit_their_terminal(ledger: Ledger, width: int) -> None:
+    text = rendered(screen.summary_view(*compare(perfect(ledger), ledger.totals, TIMING), width), width)
+    assert "…" not in text
+    assert "discharged" in text
+    assert "at most" in text
