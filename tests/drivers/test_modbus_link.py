@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import socket
 import time
+import tty
 from collections.abc import Sequence
 
 import pytest
@@ -231,6 +233,47 @@ async def test_silence_is_said_in_words_and_the_next_question_is_answered(hand_c
         silent = False
         assert await link.read(1, "input", 3, 1, 1.0) == (3,)
         await link.close()
+
+
+class SerialBus:
+    """An RTU device at the other end of a pseudo terminal; answers with its addresses after `delay` seconds."""
+
+    def __init__(self) -> None:
+        self.master, self._slave = os.openpty()
+        tty.setraw(self.master)
+        tty.setraw(self._slave)
+        self.path = os.ttyname(self._slave)
+        self.delay = 0.0
+        self.requests: list[Request] = []
+        asyncio.get_running_loop().add_reader(self.master, self._on_bytes)
+
+    def _on_bytes(self) -> None:
+        raw = os.read(self.master, 8)
+        self.requests.append(request := Request(raw[0], raw[1], int.from_bytes(raw[2:4]), int.from_bytes(raw[4:6])))
+        answer = frame(request, 0, own_words(request), rtu=True)
+        asyncio.get_running_loop().call_later(self.delay, os.write, self.master, answer)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self.master)
+        os.close(self.master)
+        os.close(self._slave)
+
+
+async def test_late_answer_on_a_serial_port_is_waited_out_without_reopening_it(hand_clock: HandClock) -> None:
+    bus = SerialBus()
+    link = ModbusLinks(hand_clock).get(Connection("serial", path=bus.path), ModbusSpec())
+    assert await link.read(1, "input", 100, 2, TIMEOUT) == (100, 101)
+    bus.delay = 0.15
+    with pytest.raises(NoAnswer):
+        await link.read(1, "input", 200, 2, 0.05)
+    assert await link.read(1, "input", 300, 2, 2.0) == (300, 301)
+    impatient = asyncio.create_task(link.read(1, "input", 400, 2, 2.0))
+    await until(lambda: bus.requests[-1].address == 400)
+    impatient.cancel()
+    assert await link.read(1, "input", 500, 2, 2.0) == (500, 501)
+    assert link.generation == 1
+    await link.close()
+    bus.close()
 
 
 def free_port() -> int:

@@ -34,7 +34,17 @@ def registers(profile: str, raw: Values, variant: str = "", word_order: str = ""
             tables[table][addresses[0]] = words
     unknown = set(raw) - set(spec.points)
     assert not unknown, unknown
+    if spec.modbus.max_gap:  # where reading across a gap is allowed, there is something in it
+        tables = defaultdict(dict, {table: _without_gaps(runs, spec.modbus.max_gap) for table, runs in tables.items()})
     return dict(tables)
+
+
+def _without_gaps(runs: dict[int, list[int]], max_gap: int) -> dict[int, list[int]]:
+    flat = {address + offset: word for address, words in runs.items() for offset, word in enumerate(words)}
+    for address in sorted(flat):
+        nearest = next((other for other in range(address + 1, address + max_gap + 2) if other in flat), None)
+        flat.update(dict.fromkeys(range(address + 1, nearest or 0), 0))
+    return {address: [word] for address, word in flat.items()}
 
 
 def meant(sample: Sample, driver: ModbusDriver) -> dict[str, dict[Quantity, object]]:
