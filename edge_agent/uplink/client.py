@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import httpx
 
 CONNECTIONS = 4  # more make httpx slower
-_CONNECT_S, _ANSWER_S, _BATCH_ANSWER_S = 5.0, 20.0, 60.0
 _KEEP_ALIVE_S = 20.0  # less than the idle time after which load balancers hang up
 _TOKEN_S = 86400.0  # the guide's lifetime, where the answer does not state one
 
@@ -47,13 +46,25 @@ class MoostAccount:
     ca_file: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the client waits, in real seconds whatever the clock: for a connection, for an answer, for a batch's answer."""
+
+    connect_s: float = 5.0
+    answer_s: float = 20.0
+    batch_s: float = 60.0
+
+
 class MoostClient:
     """One account's connection to the cloud. Calls may run side by side; the token is fetched once for all."""
 
-    def __init__(self, account: MoostAccount, clock: Clock, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self, account: MoostAccount, clock: Clock, patience: Patience = Patience(), transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         """`transport` stands in for the network, to answer by table."""
         self.account = account
         self._clock = clock
+        self._patience = patience
         self._transport = transport
         self._writer = EventWriter(account.customer_id, account.building_id)
         self._http: httpx.AsyncClient | None = None
@@ -76,7 +87,7 @@ class MoostClient:
 
     async def send_batch(self, events: Sequence[Event | Queued]) -> Verdict:
         """Old events, stored but not seen by the rules."""
-        return await self._call("POST", "/events/historical/v1", 200, self._writer.many(events), _BATCH_ANSWER_S)
+        return await self._call("POST", "/events/historical/v1", 200, self._writer.many(events), self._patience.batch_s)
 
     async def get_building(self) -> Verdict:
         """The building as the cloud has it, in `body`; MISSING when it is not there."""
@@ -100,7 +111,7 @@ class MoostClient:
 
     # token and transport
 
-    async def _call(self, method: str, path: str, expected: int, body: bytes | None = None, answer_s: float = _ANSWER_S) -> Verdict:
+    async def _call(self, method: str, path: str, expected: int, body: bytes | None = None, answer_s: float | None = None) -> Verdict:
         """The call with a token; with a new one when the first is refused."""
         token = await self._valid_token(None)
         if isinstance(token, Verdict):
@@ -127,7 +138,7 @@ class MoostClient:
         self._token = None
         asked = self._clock.monotonic()
         query = {"clientId": self.account.client_id, "clientSecret": self.account.client_secret}
-        verdict = await self._send("GET", "/auth/token/v1", 200, None, None, _ANSWER_S, query)
+        verdict = await self._send("GET", "/auth/token/v1", 200, None, None, query=query)
         if verdict.kind in (Kind.REFUSED, Kind.MISSING):
             kind = Kind.UNAUTHORIZED if verdict.kind is Kind.REFUSED else Kind.LATER
             return Verdict(kind, f"{verdict.reason}: no token; check `base_url:`, `client_id:` and the client secret", verdict.status)
@@ -143,7 +154,14 @@ class MoostClient:
         return None
 
     async def _send(
-        self, method: str, path: str, expected: int, body: bytes | None, token: str | None, answer_s: float, query: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        expected: int,
+        body: bytes | None,
+        token: str | None,
+        answer_s: float | None = None,
+        query: Mapping[str, str] | None = None,
     ) -> Verdict:
         call = f"{method} {path}"
         headers = {"content-type": "application/json"} if body is not None else {}
@@ -151,7 +169,8 @@ class MoostClient:
             headers["authorization"] = f"Bearer {token}"
         try:
             http = self._http or await self._open()
-            timeout = (_CONNECT_S, answer_s, answer_s, None)  # connect, read, write; for a free connection it waits
+            patience = answer_s or self._patience.answer_s
+            timeout = (self._patience.connect_s, patience, patience, None)  # connect, read, write; for a free connection it waits
             response = await http.request(method, path, content=body, headers=headers, params=query, timeout=timeout)
         except Exception as error:  # whatever it is, its text may hold the URL or the token: only words of ours go on
             return _no_answer(call, error)
@@ -237,7 +256,7 @@ def _no_answer(call: str, error: Exception) -> Verdict:
         why = f"TLS is refused ({getattr(cause, 'verify_message', '') or cause.reason}); check the system's clock, `ca_file:` and the proxy"
         return unreached(call, why, reached=True)
     words = {
-        "ConnectTimeout": f"no connection within {_CONNECT_S:g} s; check the network",
+        "ConnectTimeout": "no connection in time; check the network",
         "ReadTimeout": "no answer in time",
         "WriteTimeout": "the connection takes no more data",
         "RemoteProtocolError": "the connection was closed without an answer",

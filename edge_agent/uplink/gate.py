@@ -76,16 +76,17 @@ class Gate:
 
     def fail(self, cause: Cause, reason: str, waiting: str = "", retry_after_s: float | None = None) -> None:
         """Closes the gate for a while: as long as the cloud asks, else by the cause's pace. `waiting` ends the log line."""
-        count = self._failures.get(cause, 0)
+        pace, now = PACES[cause], self._clock.monotonic()
+        together = cause is self.cause and self.wait_s > 0  # several calls were under way: they failed as one
+        count = self._failures.get(cause, 0) - together
         self._failures[cause] = count + 1
-        pace = PACES[cause]
         delay = self._chance() * min(pace.cap_s, pace.base_s * 2.0 ** min(count, 20))
         if retry_after_s is not None:
             delay = max(delay, retry_after_s + self._chance() * pace.base_s)
-        now = self._clock.monotonic()
         if not self.doubtful:
             self._since = now
-        self._closed_until, self.reason, self.cause = now + delay, reason, cause
+        self._closed_until = max(self._closed_until, now + delay) if together else now + delay
+        self.reason, self.cause = reason, cause
         if (sum(self._failures.values()) > 1 or cause is Cause.CREDENTIALS) and cause not in self._said:
             log.warning("%s: stopped: %s%s", self._subject, reason, waiting)
             self._said.add(cause)

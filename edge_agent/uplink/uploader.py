@@ -12,8 +12,9 @@ import asyncio
 import hashlib
 import json
 import logging
+import random
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_agent.model.clock import Clock, utc_text
@@ -102,12 +103,20 @@ def spread_offset_s(building_id: str, interval_s: float) -> float:
 class Uploader:
     """One building's uploads. `run` works until stopped; `wake` tells it of new events."""
 
-    def __init__(self, outbox: Outbox, client: MoostClient, settings: UploadSettings, clock: Clock, interval_s: float) -> None:
-        """`interval_s`: the reporting interval, on whose start the uploads of a fleet are spread."""
+    def __init__(
+        self,
+        outbox: Outbox,
+        client: MoostClient,
+        settings: UploadSettings,
+        clock: Clock,
+        interval_s: float,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`interval_s`: the reporting interval, on whose start the uploads of a fleet are spread. `chance` gives [0, 1): the back-off's jitter."""
         self._outbox, self._client, self._settings, self._clock = outbox, client, settings, clock
         self._interval_s = interval_s
         self._offset_s = spread_offset_s(client.account.building_id, interval_s)
-        self._gate = Gate(clock)
+        self._gate = Gate(clock, chance)
         self._nudge = asyncio.Event()
         self._stale = True  # the queue may hold live events that are not in `_live` yet
         self._more = False  # it holds more than were taken
@@ -135,13 +144,17 @@ class Uploader:
             accepted_at=self._accepted_at,
             next_try_at=self._clock.now() + wait_s if self._gate.doubtful else None,
             in_flight=len(self._jobs),
-            suspects=sum(trouble.refused for trouble in self._troubles.values()),
+            suspects=self._suspects,
             failing=sum(not trouble.refused for trouble in self._troubles.values()),
             batch_size=self._batch_size,
             accepted_live=self._counts["live"],
             accepted_historical=self._counts["historical"],
             buried=self._counts["buried"],
         )
+
+    @property
+    def _suspects(self) -> int:
+        return sum(trouble.refused for trouble in self._troubles.values())
 
     # the loop
 
@@ -228,7 +241,7 @@ class Uploader:
 
     async def _next(self) -> _Job | None:
         """What goes next: live, a cleared suspect, the backlog, one that stepped behind."""
-        if self._gate.cause is Cause.REFUSED and sum(trouble.refused for trouble in self._troubles.values()) >= _SUSPECTS:
+        if self._gate.cause is Cause.REFUSED and self._suspects >= _SUSPECTS:
             return self._next_trouble()
         live = self._next_live()
         if live is not None:
@@ -284,10 +297,10 @@ class Uploader:
         return [trouble for seq, trouble in self._troubles.items() if seq not in flying]
 
     def _next_trouble(self) -> _Job | None:
-        """When nothing else waits: one that stepped behind and is due; in doubt, the suspect that was tried longest ago."""
+        """When nothing else waits: one that stepped behind and is due; else, the building in doubt, the suspect that was tried longest ago."""
         free, now = self._free_troubles(), self._clock.monotonic()
         due = [one for one in free if not one.refused and one.try_at <= now]
-        if not due and self._gate.doubtful:
+        if not due and self._gate.doubtful and (self._accepted_at is None or self._suspects >= _SUSPECTS):
             due = [one for one in free if one.refused]
         return self._again(min(due, key=lambda one: one.tried_at)) if due else None
 
