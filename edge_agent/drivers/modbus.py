@@ -8,6 +8,7 @@ tried at growing, random distances. Logs one line when a device goes and one whe
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from edge_agent.codec.read_plan import Block
@@ -43,6 +44,7 @@ class ModbusDriver:
         self._retry_at = 0.0
         self._first_base = 0
         self._down = False
+        self._reading = asyncio.Lock()
         link.join()
 
     @property
@@ -59,6 +61,10 @@ class ModbusDriver:
         return frozenset(Role(point.role) for name, point in spec.points.items() if point.role and is_there(spec, name, missing))
 
     async def read(self) -> Sample:
+        async with self._reading:  # someone may ask for a reading while the device is polled
+            return await self._read()
+
+    async def _read(self) -> Sample:
         start = self._clock.monotonic()
         if start < self._retry_at:
             return Sample(self.setup.id, self._clock.now(), {}, self.last_error)

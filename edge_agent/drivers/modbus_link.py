@@ -146,32 +146,33 @@ class ModbusLink:
         if self._client is None:  # it closed during the pause
             raise _Closed
         self._transaction = self._transaction % 0xFFFF + 1
-        self._question = question = Question(unit, table, address, count, self._transaction)
-        self._answer = asyncio.get_running_loop().create_future()
-        self._clean = False
-        try:
-            self._send(self._client, question)
-            async with asyncio.timeout(timeout):
-                answer = await self._answer
-        except TimeoutError:
-            self._drop_unclean()
-            raise NoAnswer(f"no answer from {self.where} unit {unit} in {timeout:g} s; check the wiring and `unit:`") from None
-        except GarbledAnswer:
-            self._drop_unclean()
-            raise
-        except asyncio.CancelledError:
-            self._drop_unclean()
-            raise
-        finally:
-            self._answer = None
-            self._last_end = time.monotonic()
-        self._clean = True
+        question = Question(unit, table, address, count, self._transaction)
+        answer = await self._exchange(self._client, question, timeout)
         if isinstance(answer, Refusal):
             words = _EXCEPTIONS.get(answer.code, "of a kind of its own")
             last = f"-{address + count - 1}" if count > 1 else ""
             text = f"{self.where} unit {unit} refuses {table} {address}{last} with exception {answer.code}: {words}"
             raise DeviceRefused(text, answer.code)
         return answer
+
+    async def _exchange(self, client: Client, question: Question, timeout: float) -> Words | Refusal:
+        """Sends the question and waits for its answer. Whatever else happens, a later answer is not believed."""
+        self._question = question
+        self._answer = asyncio.get_running_loop().create_future()
+        self._clean = False
+        try:
+            self._send(client, question)
+            async with asyncio.timeout(timeout):
+                answer = await self._answer
+            self._clean = True
+            return answer
+        except TimeoutError:
+            raise NoAnswer(f"no answer from {self.where} unit {question.unit} in {timeout:g} s; check the wiring and `unit:`") from None
+        finally:
+            if not self._clean or self._client is not client:
+                self._drop_unclean()
+            self._answer = None
+            self._last_end = time.monotonic()
 
     def _send(self, client: Client, question: Question) -> None:
         from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest

@@ -66,6 +66,14 @@ async def test_all_points_come_in_few_requests(make_driver: MakeDriver, profile_
         await driver.close()
 
 
+async def test_two_who_ask_at_once_get_a_round_each(make_driver: MakeDriver, profile_of: MakeProfile) -> None:
+    async with serving({1: REGISTERS}) as server:
+        driver = make_driver(profile_of(POINTS + SERIAL, "identity: serial"), server.port)
+        first, second = await asyncio.gather(driver.read(), driver.read())
+        assert values(first) == values(second)
+        assert server.count("holding", 100) == 2, "met once: to identify it, and for the point"
+
+
 async def test_only_reading_functions_are_ever_sent(make_driver: MakeDriver, profile_of: MakeProfile) -> None:
     points = POINTS + "plugged: {discrete: 3, is: switch_on}\nrelay: {coil: 2}\n"
     async with serving({1: REGISTERS}) as server:
