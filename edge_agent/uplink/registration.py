@@ -135,10 +135,15 @@ def _tariff(known: object, wanted: Json) -> Json:
 
 
 def with_ours(known: object, ours: Sequence[Mapping[str, str]], attached_before: AbstractSet[str]) -> list[Json] | None:
-    """All devices the building shall have: those of others as they are, then ours; None when it has them already."""
+    """All devices the building shall have: those of others as they are, then ours; None when it has them already.
+
+    One of ours that stands there under another id (should the platform give its own) counts as attached, so that none doubles.
+    """
     present = [_settable(device) for device in known] if isinstance(known, list) else []
     mine = {device["id"] for device in ours} | attached_before
-    wanted = [device for device in present if device.get("id") not in mine] + [_settable(device) for device in ours]
+    others = [device for device in present if device.get("id") not in mine]
+    renumbered = [_without_id(device) for device in others]
+    wanted = others + [_settable(device) for device in ours if _without_id(device) not in renumbered]
 
     def by_id(devices: Sequence[Json]) -> list[tuple[str, str]]:
         return sorted((str(device.get("id")), json.dumps(device, sort_keys=True)) for device in devices)
@@ -148,6 +153,10 @@ def with_ours(known: object, ours: Sequence[Mapping[str, str]], attached_before:
 
 def _settable(device: Mapping[str, Any]) -> Json:
     return {name: device[name] for name in _DEVICE if name in device}
+
+
+def _without_id(device: Mapping[str, Any]) -> Json:
+    return {name: device[name] for name in _DEVICE[1:] if name in device}
 
 
 async def keep_registered(client: MoostClient, building: Building, devices: Sequence[Mapping[str, str]], outbox: Outbox, clock: Clock) -> None:

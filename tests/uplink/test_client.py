@@ -200,7 +200,7 @@ def certificate(tmp_path: Path) -> Path:
     """A self-signed certificate for 127.0.0.1 with its key, in one file."""
     path = tmp_path / "cloud.pem"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    files = ["-keyout", path.with_suffix(".key"), "-out", path]
+    files = ["-keyout", str(path.with_suffix(".key")), "-out", str(path)]
     subprocess.run([*command.split(), "-addext", "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True)
     return path
 

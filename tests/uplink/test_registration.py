@@ -1,0 +1,183 @@
+"""The building as the site file names it: created, updated and its devices attached, and nothing else touched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.demo.cloud import BUILDING_ID, Answer, LocalCloud
+from edge_agent.model.clock import ScaledClock
+from edge_agent.outbox.outbox import Outbox
+from edge_agent.uplink.client import MoostClient
+from edge_agent.uplink.registration import Building, Registration, keep_registered, merged, register
+from edge_agent.uplink.verdict import Kind
+from tests.uplink.rig import NOW, PATIENCE, account_of
+
+GRAZ = Building("8010", "Graz", "AT", "Europe/Vienna")
+METER = {"id": "meter", "type": "SMART_METER", "name": "Main meter", "product_name": "Eastron SDM630"}
+PLUG = {"id": "plug", "type": "SMART_PLUG", "name": "Washer", "product_name": "Tasmota"}
+THEIRS = {"id": "656830efc4515778b1ce4f2f", "type": "CAR", "name": "John's Car", "product_name": "Device Link Car"}
+FLAT = {"type": "SINGLE", "minPrice": "1"}
+DUAL = {"type": "DUAL", "minPrice": "0.296", "maxPrice": "0.385", "dual": {"lowTariff": {"mondayStartTime": "19:00", "mondayEndTime": "07:00"}}}
+
+
+@pytest.fixture
+async def client(cloud: LocalCloud) -> AsyncIterator[MoostClient]:
+    client = MoostClient(account_of(cloud), ScaledClock(50, NOW), PATIENCE)
+    yield client
+    await client.close()
+
+
+def written(cloud: LocalCloud) -> list[str]:
+    return [f"{request.method} {request.path}" for request in cloud.requests if request.method != "GET"]
+
+
+async def done(client: MoostClient, building: Building, devices: list[dict[str, str]], before: set[str] | None = None) -> Registration:
+    result = await register(client, building, devices, before or set())
+    assert result.done, result.verdict
+    return result
+
+
+async def test_a_building_that_is_not_there_is_created_with_what_the_file_names(cloud: LocalCloud, client: MoostClient) -> None:
+    cloud.buildings.clear()
+    result = await done(client, GRAZ, [METER])
+    building = cloud.buildings[BUILDING_ID]
+    assert (building["zip"], building["city"], building["countryCode"], building["timeZoneId"]) == ("8010", "Graz", "AT", "Europe/Vienna")
+    assert [device["id"] for device in building["devices"]] == ["meter"]
+    assert result.attached == {"meter"}
+    assert result.changes == ("created", "devices attached")
+
+
+async def test_a_second_registration_writes_nothing(cloud: LocalCloud, client: MoostClient) -> None:
+    cloud.buildings.clear()
+    building = Building("8010", "Graz", "AT", "Europe/Vienna", DUAL)
+    await done(client, building, [METER, PLUG])
+    cloud.requests.clear()
+    assert (await done(client, building, [METER, PLUG], {"meter", "plug"})).changes == ()
+    assert written(cloud) == []
+
+
+async def test_an_update_keeps_what_the_file_does_not_name_and_writes_nothing_computed(cloud: LocalCloud, client: MoostClient) -> None:
+    cloud.buildings[BUILDING_ID] |= {
+        "zip": "01067",
+        "userIds": ["user1"],
+        "inactiveRules": ["rule1"],
+        "isEarlyAdopter": True,
+        "registrationTimestamp": 1645630735,
+        "timeZoneId": "Europe/Berlin",
+        "devices": [THEIRS | {"createdAt": 1, "updatedAt": 2}],
+        "settings": {"other": 1, "tariff": {"type": "SINGLE", "minPrice": "0.3"}},
+        "somethingComputed": [1, 2, 3],
+    }
+    assert (await done(client, Building("8010", "Graz", "AT"), [])).changes == ("updated",)
+    building = cloud.buildings[BUILDING_ID]
+    assert (building["zip"], building["userIds"], building["inactiveRules"], building["isEarlyAdopter"]) == ("8010", ["user1"], ["rule1"], True)
+    assert (building["timeZoneId"], building["registrationTimestamp"]) == ("Europe/Berlin", 1645630735)
+    assert building["settings"] == {"other": 1, "tariff": {"type": "SINGLE", "minPrice": "0.3"}}
+    assert building["devices"] == [THEIRS]
+    assert written(cloud) == ["PUT /buildings/v1"]  # the cloud refuses computed attributes, so none was written
+
+
+@pytest.mark.parametrize(
+    ("known", "named", "result"),
+    [
+        (None, DUAL, DUAL),
+        (FLAT | {"currency": "CHF"}, FLAT | {"minPrice": "2"}, FLAT | {"minPrice": "2", "currency": "CHF"}),
+        (DUAL, {"type": "SINGLE"}, {"type": "SINGLE"}),
+        (DUAL, {"type": "DUAL", "dual": {"lowTariff": {"sundayStartTime": "00:00"}}}, DUAL | {"dual": {"lowTariff": {"sundayStartTime": "00:00"}}}),
+    ],
+)
+def test_a_tariff_of_the_same_type_keeps_what_the_file_does_not_name(
+    known: dict[str, Any] | None, named: dict[str, Any], result: dict[str, Any]
+) -> None:
+    building = merged({"zip": "8010", "settings": {"tariff": known} if known else None}, Building("8010", "Graz", "AT", None, named))
+    assert building is not None
+    assert building["settings"]["tariff"] == result
+
+
+async def test_others_devices_stay_and_only_ours_that_vanished_are_dropped(cloud: LocalCloud, client: MoostClient) -> None:
+    cloud.buildings[BUILDING_ID] |= {"zip": "8010", "city": "Graz", "countryCode": "AT", "timeZoneId": "Europe/Vienna"}
+    cloud.buildings[BUILDING_ID]["devices"] = [THEIRS, METER, PLUG]
+    result = await done(client, GRAZ, [METER | {"name": "Renamed"}], {"meter", "plug"})
+    names = [(device["id"], device["name"]) for device in cloud.buildings[BUILDING_ID]["devices"]]
+    assert names == [(THEIRS["id"], "John's Car"), ("meter", "Renamed")]
+    assert result.attached == {"meter"}
+    assert written(cloud) == [f"PUT /buildings/{BUILDING_ID}/devices/v1"]
+
+
+async def test_a_device_that_is_there_but_was_never_ours_stays(cloud: LocalCloud, client: MoostClient) -> None:
+    cloud.buildings[BUILDING_ID]["devices"] = [PLUG]
+    await done(client, GRAZ, [METER])
+    assert [device["id"] for device in cloud.buildings[BUILDING_ID]["devices"]] == ["plug", "meter"]
+
+
+async def test_a_device_that_the_platform_gave_another_id_is_not_attached_twice(cloud: LocalCloud, client: MoostClient) -> None:
+    cloud.buildings[BUILDING_ID] |= {"zip": "8010", "city": "Graz", "countryCode": "AT", "timeZoneId": "Europe/Vienna"}
+    cloud.buildings[BUILDING_ID]["devices"] = [METER | {"id": "65d0000000000000000000aa"}]
+    assert (await done(client, GRAZ, [METER])).changes == ()
+
+
+async def test_a_building_that_someone_else_creates_meanwhile_is_fine(cloud: LocalCloud, client: MoostClient) -> None:
+    cloud.fault = lambda request: Answer(404) if request.method == "GET" and "/buildings" in request.path and not written(cloud) else None
+    result = await done(client, GRAZ, [])
+    assert written(cloud) == ["POST /buildings/v1", "PUT /buildings/v1"]
+    assert result.changes == ("found", "updated")
+
+
+@pytest.mark.parametrize("path", [f"/buildings/{BUILDING_ID}/v1", "/buildings/v1", f"/buildings/{BUILDING_ID}/devices/v1"])
+async def test_a_failure_on_the_way_keeps_what_was_attached_before(cloud: LocalCloud, client: MoostClient, path: str) -> None:
+    cloud.fault = lambda request: Answer(503) if request.path == path else None
+    result = await register(client, GRAZ, [METER], {"old"})
+    assert not result.done
+    assert result.verdict.kind is Kind.LATER
+    assert result.attached == {"old"}
+
+
+async def test_a_page_in_the_buildings_place_writes_nothing(cloud: LocalCloud, client: MoostClient) -> None:
+    for answer in (Answer(200, b"<html>"), Answer(200, b"[]"), Answer(200, b"nonsense"), Answer(404, b"<html>")):
+        cloud.fault = lambda request, answer=answer: answer if request.path.startswith("/buildings") else None  # type: ignore[misc]
+        result = await register(client, GRAZ, [METER], set())
+        assert result.verdict.kind is Kind.LATER
+    assert written(cloud) == []
+
+
+async def test_it_never_deletes(cloud: LocalCloud, client: MoostClient) -> None:
+    await done(client, GRAZ, [METER])
+    await done(client, GRAZ, [], {"meter"})
+    assert not any(request.method == "DELETE" for request in cloud.requests)
+
+
+async def test_it_is_tried_again_until_done_and_what_was_attached_is_remembered(
+    cloud: LocalCloud, client: MoostClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    clock = ScaledClock(50, NOW)
+    failing = iter([True] * 4)
+    cloud.fault = lambda request: Answer(500) if request.path.startswith("/buildings") and next(failing, False) else None
+    outbox = await Outbox.open(tmp_path / "queue.db")
+    await keep_registered(client, GRAZ, [METER, PLUG], outbox, clock)
+    await keep_registered(client, GRAZ, [METER], outbox, clock)
+    assert await outbox.load_state("uplink.attached") == '["meter"]'
+    await outbox.close()
+    assert [device["id"] for device in cloud.buildings[BUILDING_ID]["devices"]] == ["meter"]
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("edge_agent")]
+    assert sum("the building's registration: stopped" in message for message in messages) == 1
+    assert sum(message == f"building {BUILDING_ID}: updated, devices attached" for message in messages) == 1
+
+
+async def test_data_that_the_platform_refuses_is_said_once_and_not_repeated(
+    cloud: LocalCloud, client: MoostClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.fault = lambda request: Answer(400, {"message": "zip: unknown"}) if request.method == "PUT" else None
+    outbox = await Outbox.open(tmp_path / "queue.db")
+    async with asyncio.timeout(5):
+        await keep_registered(client, GRAZ, [METER], outbox, ScaledClock(50, NOW))
+    await outbox.close()
+    assert "zip: unknown" in caplog.text
+    assert "correct `building:` in the site file" in caplog.text
+    assert len(written(cloud)) == 1
