@@ -109,8 +109,8 @@ class MqttDriver:
         self._readers: dict[str, tuple[PayloadRow, ...]] = {}
         self._captured: dict[str, str] = {}
         self._others: dict[str, set[str]] = {}  # what else a wildcard stood for
-        self._since = clock.monotonic()
-        self._heard: float | None = None  # monotonic; the last live message of any topic
+        self._since = clock.monotonic()  # of listening: the start, then the latest connection
+        self._heard: float | None = None  # monotonic; the last live message of the device itself
         self._heard_retained = False
         self._gone = False
         self._requests: list[asyncio.Task[None]] = []
@@ -164,6 +164,7 @@ class MqttDriver:
             task.cancel()
         self._requests = []
         if connected:
+            self._since = self._clock.monotonic()
             self._requests = [asyncio.ensure_future(self._ask(request)) for request in self._spec.mqtt.requests]
             return
         for availability in self._availability:
@@ -178,16 +179,19 @@ class MqttDriver:
             self._hub.publish(topic, fill_parameters(request.payload, self._parameters))
 
     def _on_message(self, arrival: Arrival) -> None:
-        if arrival.retained:
-            self._heard_retained = True
-        else:
-            self._heard = arrival.monotonic
         self._note_captures(arrival.topic)
         payload = parse_payload(arrival.payload, arrival.length)
+        rows = self._rows_for(arrival.topic)
+        own = bool(rows)
         for availability in self._availability:
             if availability.filter.captures(arrival.topic) is not None:
                 availability.hear(payload, arrival)
-        for row in self._rows_for(arrival.topic):
+                own = own or availability.within is not None  # a word may be the broker's or a bridge's, a tick is the device's
+        if own and arrival.retained:
+            self._heard_retained = True
+        elif own:
+            self._heard = arrival.monotonic
+        for row in rows:
             if row.index_topic and row.index_topic.captures(arrival.topic) is not None:
                 self._hear_positions(row, payload)
             else:
@@ -329,11 +333,11 @@ class MqttDriver:
         for one in self._availability:
             if one.says_offline:
                 return f"{self._setup.id}: {one.filter.text} says {one.word!r}"
-        silent = monotonic - (self._since if self._heard is None else self._heard)
+        silent = monotonic - max(self._since, self._heard or 0.0)
         if self._heard is None and silent > self._offline_after:
             return self._never_spoken(silent)
         for one in self._availability:
-            ago = monotonic - (self._since if one.tick is None else one.tick)
+            ago = monotonic - max(self._since, one.tick or 0.0)
             if one.within is not None and ago > one.within and self._heard is not None:
                 return f"{self._setup.id}: {one.filter.text} is silent for {ago:.0f} s (it should speak within {one.within:g} s)"
         if not self._availability and silent > self._offline_after:

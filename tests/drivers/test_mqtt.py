@@ -303,6 +303,29 @@ async def test_what_a_device_said_before_the_broker_was_lost_proves_nothing_afte
     assert sample.readings["power"].quality is Quality.STALE, "its last will may have passed unheard"
 
 
+async def test_a_bridge_that_speaks_is_no_proof_that_its_device_lives(house: House) -> None:
+    bridge = """[{topic: bridge/state, online: online, offline: offline}, {topic: "{topic}/availability", online: online, offline: offline}]"""
+    await house.device.say("acme/1/state", '{"power": 41.5}', retain=True)
+    driver = await house.connected(PLUG.replace("{stale_after: 60s}", f"{{on_change: true, availability: {bridge}}}"))
+    await house.device.say("bridge/state", "online")
+    await house.passed()
+    assert (await driver.read()).readings["power"].quality is Quality.STALE
+
+
+async def test_a_device_gets_its_time_again_when_the_broker_is_back(house: House) -> None:
+    driver = await house.connected(TICKING)
+    await house.device.say("acme/1/uptime", "1")
+    await house.passed()
+    house.broker.stop()
+    await sample_when(driver, lambda sample: sample.error)
+    house.clock.forward(3600)
+    house.broker.start()
+    await until(lambda: house.hub.connected)
+    assert (await driver.read()).error == ""
+    house.clock.forward(11)
+    assert "acme/1/uptime is silent for 11 s" in (await driver.read()).error
+
+
 async def test_all_availability_topics_must_agree(house: House) -> None:
     both = """[{topic: bridge/state, path: [$.state, $], online: online, offline: offline},
       {topic: "{topic}/availability", path: [$.state, $], online: online, offline: offline}]"""

@@ -291,16 +291,21 @@ async def test_a_name_that_is_not_known_is_told(make_hub: HubMaker) -> None:
     assert hub.last_error.endswith("check the address")
 
 
-async def test_something_else_that_listens_is_no_broker(make_hub: HubMaker) -> None:
+async def test_something_else_that_listens_is_no_broker_and_is_told_once(make_hub: HubMaker, caplog: pytest.LogCaptureFixture) -> None:
+    tries: list[str] = []
+
     async def chatter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tries.append(hub.last_error)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
     server = await asyncio.start_server(chatter, "127.0.0.1", 0)
     hub = make_hub(MqttSettings("127.0.0.1", server.sockets[0].getsockname()[1]))
     listen(hub)
-    await until(lambda: hub.last_error)
+    await until(lambda: len(tries) == 3)
+    assert tries[1], "the first try is over when the second comes"
     assert not hub.connected
+    assert len([record for record in caplog.records if record.name.startswith("edge_agent")]) == 1
     await hub.close()
     server.close()
 
