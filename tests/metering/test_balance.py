@@ -1,6 +1,6 @@
 import pytest
 
-from edge_agent.metering.balance import Source, balance, energy_sources
+from edge_agent.metering.balance import Source, balance, energy_sources, gauges
 from edge_agent.model.measurements import HouseQuantity, MeterPoint, Quantity, Role
 
 Q = Quantity
@@ -121,3 +121,10 @@ def test_a_battery_that_measures_nothing_is_named() -> None:
 )
 def test_an_inverters_energies_come_from_what_it_has(quantities: set[Quantity], hybrid: bool, expected: tuple[Source, ...]) -> None:
     assert energy_sources(point("pv", Role.PV, *quantities), hybrid) == expected
+
+
+def test_a_hybrids_ac_output_is_no_generation() -> None:
+    pv = point("hy.pv", Role.PV, Q.AC_OUTPUT_W)
+    assert gauges(pv, hybrid=True) == {Q.AC_OUTPUT_W: Q.AC_OUTPUT_W}
+    assert gauges(pv, hybrid=False) == {Q.AC_OUTPUT_W: Q.GENERATION_W}
+    assert balance([GRID, pv, HYBRID_BATTERY]).missing == {"hy.pv": "gives no generation_wh, neither counted nor from a power"}

@@ -173,6 +173,13 @@ def test_a_power_that_is_not_current_makes_no_total() -> None:
     assert reasons(found)[H.CONSUMPTION_W] == "pv: no current generation_w"
 
 
+def test_what_an_inverter_draws_at_night_is_no_generation() -> None:
+    house = household()
+    found = house.powers("grid", T0, {Q.POWER_W: 300}) + house.powers("pv", T0, {Q.GENERATION_W: -3})
+    assert values(found)[0, H.GENERATION_W] == 0
+    assert values(found)[0, H.CONSUMPTION_W] == 297
+
+
 def test_a_negative_balance_of_powers_is_not_sent() -> None:
     house = household()
     found = house.powers("grid", T0, {Q.POWER_W: -300}) + house.powers("pv", T0, {Q.GENERATION_W: 200})

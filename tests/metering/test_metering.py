@@ -117,6 +117,19 @@ def test_a_gauge_is_dated_anew_with_the_clock() -> None:
     assert [outcome for outcome in found if isinstance(outcome, Snapshot)] == [Snapshot("plug", Q.POWER_W, T0 + 3660, 5.0)]
 
 
+def test_each_gauge_is_taken_once_where_intervals_are_short() -> None:
+    found = run(Metering([GRID, PV, PLUG], 10, 5), range(0, 100, 5))
+    ends = [outcome.end for outcome in found if isinstance(outcome, Snapshot) and outcome.point_id == "plug"]
+    assert ends == list(range(T0 + 10, T0 + 100, 10))
+
+
+def test_after_a_pause_another_interval_length_keeps_to_its_own_grid() -> None:
+    before = Metering(POINTS, 60, 10)
+    run(before, range(0, 200, 10))
+    found = poll(Metering(POINTS, 900, 10, json.loads(json.dumps(before.state()))), 915)
+    assert {outcome.end for outcome in found if not isinstance(outcome, Change)} == {T0 + 900}
+
+
 def test_another_interval_length_keeps_to_its_own_grid() -> None:
     before = Metering(POINTS, 60, 10)
     run(before, range(0, 200, 10))
