@@ -43,6 +43,7 @@ INTERVAL_S = 900
 POLL_S = 10.0
 MAX_SPEED = 240.0
 _HEAD_START_S = 120  # house time before the first boundary, for the devices to be met
+_SLOWEST_POLL_S = 120.0
 _LOOK_EVERY_S = 0.4
 _SETTLED_S = 1.5  # real time after which all that a device says of one moment has arrived
 
@@ -55,7 +56,13 @@ class Scene:
     ledger: Ledger
     cloud: LocalCloud
     site: Site
-    timing: Timing
+    devices: list[ModbusDevice]
+
+    @property
+    def timing(self) -> Timing:
+        """How the house was read so far; a slow machine polls less often, up to what may still be called polling."""
+        slowest = min(_SLOWEST_POLL_S, 1.2 * max(device.longest_pause_s for device in self.devices))
+        return Timing(self.site.interval_s, max(POLL_S, 0.4 * self.clock.speed, slowest), 1 + 0.05 * self.clock.speed)
 
     @property
     def names(self) -> dict[str, str]:
@@ -110,7 +117,7 @@ async def _scene(folder: Path, speed: float, interval_s: int) -> AsyncIterator[S
             task = asyncio.create_task(device)
             stack.push_async_callback(_ended, task)
         site = load_site(write_site(folder, cloud.url, broker.port, [device.port for device in devices], interval_s))
-        yield Scene(clock, ledger, cloud, site, Timing(interval_s, max(POLL_S, 0.4 * speed), 1 + 0.05 * speed))
+        yield Scene(clock, ledger, cloud, site, devices)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
@@ -207,7 +214,7 @@ async def _show_lines(scene: Scene, console: Console) -> None:
             for line in screen.lines(waiting.pop(key)[1], scene.names):
                 console.print(line, markup=False)
         house = scene.ledger.now()
-        if interval != (interval := house.at // scene.timing.interval_s):
+        if interval != (interval := house.at // scene.site.interval_s):
             console.print(f"{screen.clock_text(house.at)}  {screen.flow_line(house).plain}", markup=False)
         await asyncio.sleep(_LOOK_EVERY_S)
 

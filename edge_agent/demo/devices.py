@@ -52,6 +52,8 @@ class ModbusDevice:
         self._model = model
         self._house = house
         self._server: ModbusTcpServer | None = None
+        self._asked_at: int | None = None
+        self.longest_pause_s = 0  # between two requests, in the house's time
 
     @property
     def port(self) -> int:
@@ -83,7 +85,10 @@ class ModbusDevice:
         table = self._model.tables.get(code)
         if table is None or written is not None:
             return ExcCodes.ILLEGAL_FUNCTION
-        for first, words in table(self._house()).items():
+        house = self._house()
+        self.longest_pause_s = max(self.longest_pause_s, house.at - (self._asked_at or house.at))
+        self._asked_at = house.at
+        for first, words in table(house).items():
             if first < address + count and address < first + len(words):
                 registers[first - start : first - start + len(words)] = words
         return None
