@@ -74,7 +74,7 @@ class ModbusDriver:
             return self._failed(error)
         finally:
             if self._spec.close_after_poll:
-                await self._link.close()
+                await self._link.rest()
         self._answered()
         return Sample(self.setup.id, self._clock.now(), readings, "", self._clock.monotonic() - start)
 

@@ -13,7 +13,6 @@ Pauses and time-outs are the network's own: they do not follow a demo's faster c
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import random
 import socket
@@ -21,6 +20,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.codec.frames import Misfit, Question, Refusal, Words, read_answer
+from edge_agent.drivers.modbus_words import cannot_connect, hung_up, refused, silent
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import DeviceRefused, GarbledAnswer, NoAnswer, NoConnection
 from edge_agent.profiles.profile import ModbusSpec
@@ -34,16 +34,6 @@ if TYPE_CHECKING:
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 60.0
 _QUIET_S = 0.2  # silence after which an RTU line carries no late answer any more: 200 characters at 9600 baud
 _LONGEST_NOISE_S = 3.0
-_EXCEPTIONS = {
-    1: "it does not know this function",
-    2: "it has no such register",
-    3: "it does not allow this number of registers",
-    4: "it failed inside",
-    5: "it needs more time",
-    6: "it is busy",
-    10: "the gateway has no path to it",
-    11: "the gateway got no answer from it",
-}
 
 
 def jittered(failures: int) -> float:
@@ -120,23 +110,25 @@ class ModbusLink:
                 return await self._ask(unit, table, address, count, timeout)
             except _Closed:
                 if not kept:
-                    raise self._closed_words() from None
+                    raise NoConnection(hung_up(self.where)) from None
             # A connection that had been idle may be long dead (a device that restarted): asking once more is no retry.
             await self._ready(timeout)
             try:
                 return await self._ask(unit, table, address, count, timeout)
             except _Closed:
-                raise self._closed_words() from None
+                raise NoConnection(hung_up(self.where)) from None
+
+    async def rest(self) -> None:
+        """Closes the connection when it is our turn, so that others outside this agent can have it until the next question."""
+        async with self._turn:
+            self._drop()
 
     async def close(self) -> None:
-        """Closes the connection; the next question opens a new one."""
+        """Closes the connection at once; whoever waits for an answer is told. The next question opens a new one."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(NoConnection(f"the connection to {self.where} was closed"))
         self._drop()
         await asyncio.sleep(0)  # lets the transport close its socket
-
-    def _closed_words(self) -> NoConnection:
-        return NoConnection(
-            f"{self.where} closed the connection instead of answering; check `unit:`, and whether another program holds the only connection it allows"
-        )
 
     async def _ask(self, unit: int, table: str, address: int, count: int, timeout: float) -> Words:
         """One question and its answer, in our turn, on a clean connection."""
@@ -149,10 +141,7 @@ class ModbusLink:
         question = Question(unit, table, address, count, self._transaction)
         answer = await self._exchange(self._client, question, timeout)
         if isinstance(answer, Refusal):
-            words = _EXCEPTIONS.get(answer.code, "of a kind of its own")
-            last = f"-{address + count - 1}" if count > 1 else ""
-            text = f"{self.where} unit {unit} refuses {table} {address}{last} with exception {answer.code}: {words}"
-            raise DeviceRefused(text, answer.code)
+            raise DeviceRefused(refused(self.where, question, answer.code), answer.code)
         return answer
 
     async def _exchange(self, client: Client, question: Question, timeout: float) -> Words | Refusal:
@@ -167,7 +156,7 @@ class ModbusLink:
             self._clean = True
             return answer
         except TimeoutError:
-            raise NoAnswer(f"no answer from {self.where} unit {question.unit} in {timeout:g} s; check the wiring and `unit:`") from None
+            raise NoAnswer(silent(self.where, question, timeout)) from None
         finally:
             if not self._clean or self._client is not client:
                 self._drop_unclean()
@@ -237,7 +226,7 @@ class ModbusLink:
             except OSError as error:
                 self._failures += 1
                 self._retry_at = self._clock.monotonic() + jittered(self._failures)
-                self._refusal = _connect_words(self.connection, error, timeout)
+                self._refusal = cannot_connect(self.connection, error, timeout)
                 raise NoConnection(self._refusal) from None
             self._failures = 0
             if self._connect_pause:
@@ -321,19 +310,3 @@ def _keep_alive(tcp: socket.socket) -> None:
     for option, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
         if hasattr(socket, option):
             tcp.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
-
-
-def _connect_words(connection: Connection, error: OSError, timeout: float) -> str:
-    """What went wrong when connecting, and what to do about it."""
-    where = connection.line
-    if connection.scheme == "serial":
-        return f"cannot open {where}: {error}; check that the adapter is plugged in and that the agent may use it (group dialout)"
-    if isinstance(error, TimeoutError):
-        return f"{where} does not answer within {timeout:g} s; check the address, the power and the cable"
-    if isinstance(error, socket.gaierror):
-        return f"the name {connection.host!r} is not known in this network; check `connection:` or write the IP address"
-    if error.errno == errno.ECONNREFUSED:
-        return f"nothing listens at {where}; check the port, and that Modbus TCP is switched on in the device"
-    if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
-        return f"{where} cannot be reached; check the network, the address and the power of the device"
-    return f"cannot connect to {where}: {error}; check the address and the network"

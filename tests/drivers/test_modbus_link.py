@@ -381,6 +381,31 @@ async def test_last_device_to_leave_closes_the_connection(hand_clock: HandClock)
         assert not link.connected
 
 
+async def test_closing_tells_whoever_waits_at_once(hand_clock: HandClock) -> None:
+    async with misbehaving(lambda _request, _transaction: []) as server:
+        link = link_to(server.port, hand_clock)
+        waiting = asyncio.create_task(link.read(1, "input", 0, 1, 30.0))
+        await until(lambda: server.requests)
+        await link.close()
+        with pytest.raises(NoConnection, match="was closed"):
+            await asyncio.wait_for(waiting, 5)
+
+
+async def test_connection_rests_only_between_two_questions(hand_clock: HandClock) -> None:
+    async def slowly(_: Request) -> None:
+        await asyncio.sleep(0.05)
+
+    async with serving({1: {"input": {0: [5]}}}) as server:
+        server.fault = slowly
+        link = link_to(server.port, hand_clock)
+        waiting = asyncio.create_task(link.read(1, "input", 0, 1, TIMEOUT))
+        await until(lambda: server.requests)
+        await link.rest()
+        assert not link.connected
+        assert await waiting == (5,)
+        assert server.connections == 1
+
+
 async def test_library_logs_nothing_of_its_own(hand_clock: HandClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with misbehaving(lambda _request, _transaction: [(0, b"nonsense that is no frame")]) as server:
