@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -58,3 +59,13 @@ def test_a_serial_number_stays_the_text_it_is(body: str) -> None:
     reported = read_payload(row, parse_payload(body.encode()), AT)
     assert reported is not None
     assert reported.reading.value == body.strip().strip('"')
+
+
+def test_a_word_that_means_no_value_elsewhere_may_mean_something_here(tmp_path: Path) -> None:
+    text = "vendor: A\nkind: plug\ntransport: mqtt\nrole: plug\npoints:\n"
+    text += "  mode: {topic: t, is: status, map: {unknown: ready, '-': off, run: running}}\n  other: {topic: t, is: switch_on}\n"
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    mode, other = rows_of(load_profile("./mine.yaml", tmp_path))
+    found = [read_payload(row, parse_payload(body), AT) for row in (mode, other) for body in (b"unknown", b"-", b"nan")]
+    assert [reported.reading.value if reported else "unchanged" for reported in found] == ["ready", "off", None, None, None, None]
+    assert all(reported and reported.reading.quality is Quality.NOT_AVAILABLE for reported in found[2:])
