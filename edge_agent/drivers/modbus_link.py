@@ -148,14 +148,13 @@ class ModbusLink:
         """Sends the question and waits for its answer. Whatever else happens, a later answer is not believed."""
         loop = asyncio.get_running_loop()
         self._question = question
-        self._answer = waiting = loop.create_future()
+        waiting: asyncio.Future[Words | Refusal] = loop.create_future()
+        self._answer = waiting
         self._clean = False
         deadline = loop.call_later(timeout, self._give_up, waiting)  # half the cost of asyncio.timeout
         try:
             self._send(client, question)
-            answer = await waiting
-            self._clean = True
-            return answer
+            return await waiting
         except TimeoutError:
             raise NoAnswer(silent(self.where, question, timeout)) from None
         finally:
@@ -191,12 +190,16 @@ class ModbusLink:
         if sending:
             return data
         self._noise_at = time.monotonic()
-        if self._answer is not None and not self._answer.done():
-            found = read_answer(self._question, data, self.connection.scheme != "tcp")
-            if isinstance(found, Misfit):
-                self._answer.set_exception(GarbledAnswer(f"{self.where} unit {self._question.unit}: {found.reason}"))
-            elif found is not None:
-                self._answer.set_result(found)
+        rtu = self.connection.scheme != "tcp"
+        if self._answer is None or self._answer.done():
+            self._clean = self._clean and not rtu  # nobody asked: the next question waits until this is over
+            return b""
+        found = read_answer(self._question, data, rtu)
+        if isinstance(found, Misfit):
+            self._answer.set_exception(GarbledAnswer(f"{self.where} unit {self._question.unit}: {found.reason}"))
+        elif found is not None:
+            self._clean = True
+            self._answer.set_result(found)
         return b""
 
     def _on_connection(self, client: Client, up: bool) -> None:
