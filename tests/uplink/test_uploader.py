@@ -21,7 +21,8 @@ from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOME
 from edge_agent.model.clock import ScaledClock
 from edge_agent.model.events import Event
 from edge_agent.uplink.client import MoostAccount
-from edge_agent.uplink.uploader import UploadSettings, spread_offset_s
+from edge_agent.uplink.spread import spread_offset_s
+from edge_agent.uplink.uploader import UploadSettings
 from tests.conftest import HandClock, until
 from tests.uplink.rig import NOON, NOW, event, rig
 
