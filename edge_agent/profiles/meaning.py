@@ -7,6 +7,7 @@ conventions of `model/measurements.py`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -103,7 +104,16 @@ def _counter(setup: DeviceSetup, meaning: Meaning) -> Counter:
     wh = abs(point.scale) * UNITS[point.unit][1] * setup.scale
     bits = {"u16": 16, "u32": 32}.get(point.as_)
     wrap = 2.0**bits * wh if bits and point.counts is CounterKind.LIFETIME and not point.mask else None
-    return Counter(point.counts, wrap, wh if point.as_[:1] in ("u", "s") else max(1.0, setup.scale))
+    return Counter(point.counts, wrap, _step_wh(setup.profile.spec, meaning.point) * setup.scale)
+
+
+def _step_wh(spec: ProfileSpec, name: str, inside: tuple[str, ...] = ()) -> float:
+    """A counter's resolution: of a whole number its scale, of a float a watt-hour, of a sum that of its finest part."""
+    point = spec.points[name]
+    parts = [part.lstrip("-").rstrip("?") for part in point.sum or point.first or []]
+    if parts and name not in inside:
+        return min(_step_wh(spec, part, (*inside, name)) for part in parts)
+    return abs(point.scale) * UNITS[point.unit][1] if re.match(r"[us]\d|bcd", point.as_) else 1.0
 
 
 def measurements(rows: tuple[Meaning, ...], sample: Sample) -> dict[str, dict[Quantity, Reading]]:
