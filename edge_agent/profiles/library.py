@@ -132,6 +132,9 @@ def _mistakes(document: Document, spec: ProfileSpec) -> Iterator[Problem]:
         yield document.problem((), "the profile has no role", "write role: any, or give each point one (is: battery.power_w)")
     if spec.identity and spec.identity not in spec.points:
         yield document.problem(("identity",), f"identity: there is no point {spec.identity!r}", nearest(spec.identity, spec.points))
+    for number, mark in enumerate(spec.fingerprint):
+        if mark.point not in spec.points:
+            yield document.problem(("fingerprint", number), f"fingerprint: there is no point {mark.point!r}", nearest(mark.point, spec.points))
     yield from _mqtt_mistakes(document, spec)
     yield from _modbus_mistakes(document, spec)
     for name, variant in spec.variants.items():

@@ -250,6 +250,14 @@ class WhenSpec(Section):
     from_: float | None = Field(None, alias="from")
 
 
+class FingerprintSpec(Section):
+    """A point by whose value a device is known: one of `values`, inside `between`, or (neither) any value at all."""
+
+    point: str
+    values: Annotated[list[str], BeforeValidator(_listed)] = []  # as the point reads, words and text included
+    between: tuple[float, float] | None = None  # in the point's unit
+
+
 class VariantSpec(Section):
     """Another firmware or model of the same map: what it changes, and how it is recognised."""
 
@@ -274,6 +282,7 @@ class ProfileSpec(Section):
     sources: Annotated[list[str], BeforeValidator(_listed)] = []
     confidence: Literal["two-sources", "mixed", "one-source"] = "one-source"
     identity: str | None = None  # the point with the serial number
+    fingerprint: list[FingerprintSpec] = []  # all of these must hold for `scan` to name this profile
     offline_after: Duration | None = None
     parameters: dict[str, ParameterSpec] = {}
     modbus: ModbusSpec = ModbusSpec()
