@@ -243,6 +243,17 @@ async def test_when_everything_is_refused_the_building_is_the_suspect(
     assert sum("going on" in message for message in messages) == 1
 
 
+async def test_a_building_refused_for_long_does_not_make_suspects_of_all_its_events(cloud: LocalCloud, tmp_path: Path) -> None:
+    known = cloud.buildings.pop(BUILDING_ID)
+    async with rig(cloud, tmp_path, chance=lambda: 0.001) as one, one.running():
+        await one.commit(*(event(f"device-{number}", NOW - (number % 2) * DAY, number) for number in range(100)))
+        await until(lambda: len(cloud.requests) > 30)
+        assert one.uploader.status().suspects == 8
+        cloud.buildings[BUILDING_ID] = known
+        await one.until_sent()
+    assert sorted(values(cloud)) == list(range(100))
+
+
 async def test_a_suspect_that_was_not_to_blame_is_delivered_after_all(cloud: LocalCloud, tmp_path: Path) -> None:
     seen = iter(range(100))
     cloud.fault = lambda request: Answer(400, {"message": "not now"}) if holds(request, 1.0) and next(seen) < 1 else None
