@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from edge_agent.model.errors import StorageError
 from edge_agent.model.events import Event
-from edge_agent.outbox.queue import DeadLetter, Kind, Queue, Queued, Stats, Troubled, Waiting
+from edge_agent.outbox.queue import Queue
+from edge_agent.outbox.rows import DeadLetter, Kind, Queued, Stats, Troubled, Waiting
 from edge_agent.outbox.schema import unusable
 
-__all__ = ["DeadLetter", "Kind", "Outbox", "Queue", "Queued", "Stats", "Troubled", "Waiting"]
+__all__ = ["Outbox", "Queue"]
 
 T = TypeVar("T")
 

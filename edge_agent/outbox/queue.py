@@ -13,98 +13,16 @@ import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, TypedDict
+from typing import NamedTuple, Self
 
 from edge_agent.model.errors import StorageError
 from edge_agent.model.events import Event
+from edge_agent.outbox.rows import DeadLetter, Key, Kind, Queued, Stats, Troubled, Waiting
 from edge_agent.outbox.schema import connect, unusable
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str]  # device id and event type: what must stay in order
-Kind = Literal["refused", "failing"]
 _DROP_AT_ONCE = 1000
-
-
-class Queued(NamedTuple):
-    """An event with its place in the queue, flat, since a backlog makes half a million of them.
-
-    `names` is what it shares with its series: device id, device name, source, type. `promoted`: old, but the newest of its device and type.
-    """
-
-    seq: int
-    names: tuple[str, str, str, str]
-    value: float
-    at: int
-    promoted: bool = False
-
-    @property
-    def event(self) -> Event:
-        """The event that was put in."""
-        return Event(*self.names, self.value, self.at)
-
-    @property
-    def key(self) -> Key:
-        """What must stay in order with it."""
-        return self.names[0], self.names[3]
-
-
-class Troubled(NamedTuple):
-    """An event that waits apart: refused (a suspect until another one is accepted) or failing (answered by 500s)."""
-
-    queued: Queued
-    kind: Kind
-    attempts: int
-    status: int
-    reason: str
-    last_at: int
-
-
-class Stats(TypedDict):
-    """The queue in numbers; instants in UTC epoch seconds."""
-
-    waiting: int
-    refused: int  # of these: suspects, until another event of the building is accepted
-    failing: int  # of these: stepped behind, because the cloud keeps answering 500
-    dead: int
-    oldest_at: int | None
-    newest_at: int | None
-    accepted_live: int
-    accepted_historical: int
-    buried: int
-    requeued: int
-    dropped: int
-    size_bytes: int
-
-
-class Waiting(TypedDict):
-    """A waiting event for people."""
-
-    seq: int
-    device_id: str
-    device_name: str
-    source: str
-    type: str
-    value: float
-    at: int
-    state: str  # waiting, refused or failing
-    attempts: int
-    reason: str
-
-
-class DeadLetter(TypedDict):
-    """An event that the cloud refused for good, and why."""
-
-    seq: int
-    device_id: str
-    device_name: str
-    source: str
-    type: str
-    value: float
-    at: int
-    status: int
-    reason: str
-    buried_at: int
 
 
 class _Newest(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from edge_agent.outbox.queue import Queued
+from edge_agent.outbox.rows import Queued
 
 Part = tuple[Queued, ...]
 

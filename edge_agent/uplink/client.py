@@ -22,7 +22,7 @@ from urllib.parse import quote
 from edge_agent import __version__
 from edge_agent.model.clock import Clock
 from edge_agent.model.events import Event
-from edge_agent.outbox.queue import Queued
+from edge_agent.outbox.rows import Queued
 from edge_agent.uplink.verdict import Kind, Verdict, judge, unreached
 from edge_agent.uplink.wire import EventWriter
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from edge_agent.outbox.queue import Queued
+from edge_agent.outbox.rows import Queued
 
 _SPREAD_S = 60.0
 # the guide's "on change": sent when it happens

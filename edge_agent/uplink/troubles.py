@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from edge_agent.outbox.queue import Queued
+from edge_agent.outbox.rows import Queued
 
 STRIKES = 3  # so many 500s, while others are fine, and an event steps behind (a batch is halved)
 STRIKES_ALONE = 9  # as many when there are no others to tell: some minutes, so that a short outage changes no order

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from edge_agent.model.clock import Clock, utc_text
 from edge_agent.model.errors import StorageError
 from edge_agent.outbox.outbox import Outbox
-from edge_agent.outbox.queue import Key, Queued
+from edge_agent.outbox.rows import Key, Queued
 from edge_agent.uplink.backlog import Backlog, Part, named_places
 from edge_agent.uplink.client import CONNECTIONS, MoostClient
 from edge_agent.uplink.gate import Cause, Gate

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from math import isfinite
 
 from edge_agent.model.events import Event
-from edge_agent.outbox.queue import Queued
+from edge_agent.outbox.rows import Queued
 
 _KEPT = 4096  # series; far more than a house has, a bound all the same
 

@@ -16,7 +16,8 @@ import sqlite_utils
 
 from edge_agent.model.errors import StorageError
 from edge_agent.model.events import Event
-from edge_agent.outbox.queue import Queue, Queued
+from edge_agent.outbox.queue import Queue
+from edge_agent.outbox.rows import Queued
 
 DAY = 86400.0
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from edge_agent.model.events import Event
-from edge_agent.outbox.queue import Queue, Queued
+from edge_agent.outbox.queue import Queue
+from edge_agent.outbox.rows import Queued
 
 # device, name, type and instant; the value is a running number, so that no two events are equal
 WHAT = st.tuples(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.outbox.queue import Queued
+from edge_agent.outbox.rows import Queued
 from edge_agent.uplink.backlog import Backlog, Part, named_places
 
 
