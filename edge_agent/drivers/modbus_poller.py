@@ -8,6 +8,7 @@ requests. After a silence a round ends: a dead device costs its line one time-ou
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -49,9 +50,10 @@ class Poller:
         self._constants: dict[str, Reading] = {}
         self._given: set[Span] = set()  # what the device has answered at least once
         self._refused: dict[Span, _Refused] = {}
-        self._in_halves: set[Block] = set()
-        self._silent: dict[Block, int] = {}
+        self._in_halves: dict[Block, float] = {}  # until when (monotonic)
+        self._silent: dict[Block, int] = {}  # rounds in a row
         self._plan_is_old = True
+        self._again_at = math.inf  # when the first of what is left out or halved is due again
 
     def begin(self, registers: Iterable[Register], once: Collection[str], limits: Limits) -> None:
         """Starts anew with a device: these registers, some of them only once."""
@@ -61,7 +63,7 @@ class Poller:
 
     async def readings(self) -> dict[str, Reading]:
         """All registers' readings now. Raises DeviceError when the device answered nothing at all."""
-        if self._plan_is_old or any(one.again_at <= self._clock.monotonic() for one in self._refused.values()):
+        if self._plan_is_old or self._clock.monotonic() >= self._again_at:
             self._make_polls()
         readings: dict[str, Reading] = {}
         await self._ask_all(readings)
@@ -108,6 +110,7 @@ class Poller:
         if not poll.proven:
             poll.proven = True
             self._given.update(block.spans)
+        if self._silent:
             self._silent.pop(block, None)
         if poll.once:
             self._constants |= {name: readings[name] for name in poll.names}
@@ -121,7 +124,7 @@ class Poller:
             return []
         self._plan_is_old = True
         if len(block.spans) > 1:
-            self._in_halves.add(block)
+            self._in_halves[block] = self._clock.monotonic() + _ASK_AGAIN_S
             return [Poll(half, self._registers, poll.once) for half in halves(block)]
         self._leave_out(block.spans[0], str(error))
         return []
@@ -132,7 +135,7 @@ class Poller:
         if self._silent[block] < _SILENT_ROUNDS:
             return
         if len(block.spans) > 1:
-            self._in_halves.add(block)
+            self._in_halves[block] = self._clock.monotonic() + _ASK_AGAIN_S
         else:
             self._leave_out(block.spans[0], "the device is silent when it is asked for this")
 
@@ -144,9 +147,9 @@ class Poller:
     def _make_polls(self) -> None:
         """Plans the requests, without what is refused, with what is due to be tried again."""
         now = self._clock.monotonic()
-        if any(one.again_at <= now for one in self._refused.values()):
-            self._refused = {span: one for span, one in self._refused.items() if one.again_at > now}
-            self._in_halves.clear()
+        self._refused = {span: one for span, one in self._refused.items() if one.again_at > now}
+        self._in_halves = {block: again_at for block, again_at in self._in_halves.items() if again_at > now}
+        self._again_at = min([math.inf, *(one.again_at for one in self._refused.values()), *self._in_halves.values()])
         proven = {poll.block for poll in self.polls if poll.proven}
         self.polls = []
         for once in (True, False):

@@ -197,6 +197,26 @@ async def test_silence_ends_the_round_and_what_was_read_stays(make_driver: MakeD
         assert (await driver.read()).readings["power"].value == -2.0
 
 
+async def test_answer_lost_now_and_then_changes_nothing(make_driver: MakeDriver, profile_of: MakeProfile) -> None:
+    lost = False
+
+    async def fault(request: Request) -> None:
+        if lost and request.table == "input" and request.address == 0:
+            await asyncio.sleep(0.2)
+
+    async with serving({1: REGISTERS}) as server:
+        server.fault = fault
+        driver = make_driver(profile_of(POINTS, modbus="timeout: 100ms"), server.port)
+        await driver.read()
+        plan = plan_of(driver)
+        for _ in range(3):
+            lost = True
+            assert (await driver.read()).readings["power"].value is None
+            lost = False
+            assert (await driver.read()).readings["power"].value == -2.0
+        assert sorted(plan_of(driver)) == sorted(plan)
+
+
 async def test_requests_that_are_too_long_for_a_device_are_halved(make_driver: MakeDriver, profile_of: MakeProfile, hand_clock: HandClock) -> None:
     """Some meters do not answer long requests at all."""
     rows = "\n".join(f"p{address}: {{input: {address}, as: u16}}" for address in range(8)) + "\nserial: {input: 100, as: u16, once: true}"
