@@ -1,43 +1,25 @@
 """The agent: polls the devices, meters, queues and uploads, until it is told to stop.
 
-It wires the floors below and owns the loops; what a number means is decided further down. A site file
-is in force for one `_Shift`; SIGHUP ends the shift and starts another on the same queue.
+It holds the state folder, the queue and the commands' socket; a `Shift` does the work while a site file is in force.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import logging
-import math
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+import signal
 from pathlib import Path
 from typing import Any
 
-from edge_agent import __version__
-from edge_agent.cloud.mapping import to_events
-from edge_agent.cloud.vocabulary import device_type_of
 from edge_agent.config import Site, load_site
-from edge_agent.control import Answer, listening, state_lock
-from edge_agent.devices import Devices
-from edge_agent.inspection import describe_sample, queue_answer
-from edge_agent.metering.metering import Metering
-from edge_agent.model.clock import Clock, utc_text
-from edge_agent.model.errors import ConfigError, EdgeAgentError, StorageError
-from edge_agent.model.events import Event
-from edge_agent.model.measurements import MeterPoint, Outcome, Role, Sample
+from edge_agent.control import Answer, Handler, listening, state_lock
+from edge_agent.inspection import queue_answer
+from edge_agent.model.clock import Clock
+from edge_agent.model.errors import ConfigError, EdgeAgentError
 from edge_agent.outbox.outbox import Outbox
-from edge_agent.profiles.meaning import meanings, measurements, meter_points
-from edge_agent.profiles.setup import DeviceSetup
+from edge_agent.shift import Shift
 
 log = logging.getLogger(__name__)
-
-CLOCK_STEP_S = 2.0  # wall and monotonic time further apart than this between two polls: the clock was set
-GATHER_S = 0.5  # what closes within this time of each other is stored in one transaction
-RETRY_STORE_S = 10.0  # between attempts to write a queue that could not be written
-STOP_S = 3.0  # how long an upload in flight may take to be settled when the agent stops
 
 
 class Agent:
@@ -47,7 +29,7 @@ class Agent:
         self._site = site
         self._clock = clock
         self._reload = asyncio.Event()
-        self._shift: _Shift | None = None
+        self._shift: Shift | None = None
 
     def reload(self) -> None:
         """Reads the site file again. A faulty one is refused with its mistakes, and the old one stays in force."""
@@ -73,8 +55,9 @@ class Agent:
                 async with listening(folder, {"read": self._answer_read, "queue": self._answer_queue(outbox)}):
                     while not stop.is_set():
                         self._reload.clear()
-                        async with _Shift.started(self._site, self._clock, outbox) as self._shift:
-                            await _either(stop, self._reload)
+                        async with Shift.started(self._site, self._clock, outbox) as self._shift:
+                            await _first_of(stop, self._reload, self._shift.failure)
+                        self._shift = None
             finally:
                 await outbox.close()
 
@@ -83,7 +66,7 @@ class Agent:
             raise EdgeAgentError("the agent is starting; ask again in a moment")
         return {"devices": await self._shift.read_now(str(request.get("device") or ""))}
 
-    def _answer_queue(self, outbox: Outbox) -> Any:
+    def _answer_queue(self, outbox: Outbox) -> Handler:
         async def answer(request: dict[str, Any]) -> Answer:
             result = await outbox.call(lambda queue: queue_answer(queue, request))
             if request.get("action") == "retry" and self._shift is not None:
@@ -93,234 +76,20 @@ class Agent:
         return answer
 
 
-async def _either(*events: asyncio.Event) -> None:
-    """Waits until one of the events is set."""
-    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+async def _first_of(stop: asyncio.Event, reload: asyncio.Event, failure: asyncio.Future[None]) -> None:
+    """Waits until one of the events is set. Raises what the failure holds when that comes first."""
+    waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(event.wait()) for event in (stop, reload)]
     try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*waiting, failure], return_when=asyncio.FIRST_COMPLETED)
+        if failure.done():
+            failure.result()
     finally:
         for one in waiting:
             one.cancel()
 
 
-@dataclass
-class _Memory:
-    """What was learnt about devices and outlives a restart: serial numbers, and which roles a device really has."""
-
-    serials: dict[str, str] = field(default_factory=dict)
-    roles: dict[str, list[str]] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, text: str) -> _Memory:
-        data = json.loads(text)
-        return cls(data.get("serials", {}), data.get("roles", {}))
-
-    def to_json(self) -> str:
-        return json.dumps({"serials": self.serials, "roles": self.roles})
-
-
-class _Shift:
-    """The time during which one site file is in force."""
-
-    def __init__(self, site: Site, clock: Clock, outbox: Outbox, metering_state: Any, memory: _Memory) -> None:
-        from edge_agent.uplink.client import MoostClient
-        from edge_agent.uplink.uploader import Uploader
-
-        self._site = site
-        self._clock = clock
-        self._outbox = outbox
-        self._memory = memory
-        self._setups = {setup.id: setup for setup in site.devices}
-        self._rows = {setup.id: meanings(setup) for setup in site.devices}
-        self._points: dict[str, MeterPoint] = {}
-        self._metering = self._new_metering(metering_state)
-        self._devices = Devices(site.devices, site.mqtt, clock, memory.serials)
-        self._client = MoostClient(site.account, clock)
-        self.uploader = Uploader(outbox, self._client, site.upload, clock, site.interval_s)
-        self._pending: list[Event] = []
-        self._flushing: asyncio.Task[None] | None = None
-        self._storing = asyncio.Lock()
-        self._storage_failed = False
-        self._reading: dict[str, asyncio.Task[None]] = {}
-        self._drift = clock.now() - clock.monotonic()
-
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def started(cls, site: Site, clock: Clock, outbox: Outbox) -> AsyncIterator[_Shift]:
-        """Runs the loops while the block does; leaves everything that was measured on disk."""
-        for warning in site.warnings:
-            log.warning("%s", warning)
-        state = json.loads(await outbox.load_state("metering") or "null")
-        memory = _Memory.from_json(await outbox.load_state("memory") or "{}")
-        shift = cls(site, clock, outbox, state, memory)
-        log.info("edge-agent %s: %d devices, building %s, queue %s", __version__, len(site.devices), site.account.building_id, site.database)
-        stop = asyncio.Event()
-        upload = asyncio.create_task(shift.uploader.run(stop), name="upload")
-        loops = [*shift._poll_loops(), asyncio.create_task(shift._register(), name="register")]
-        try:
-            yield shift
-        finally:
-            await _cancel([*loops, *shift._reading.values()])
-            stop.set()
-            await shift._end(upload)
-
-    async def _end(self, upload: asyncio.Task[None]) -> None:
-        """Stores the open interval, lets an upload in flight settle, and lets go of the devices."""
-        async with self._storing:  # so that what is cancelled only sleeps
-            if self._flushing is not None:
-                self._flushing.cancel()
-        await self._store()
-        await asyncio.gather(asyncio.wait([upload], timeout=STOP_S), self._devices.close())
-        await _cancel([upload])
-        await self._client.close()
-
-    # polling
-
-    def _poll_loops(self) -> list[asyncio.Task[None]]:
-        """One loop for all devices of one poll interval, so that they wake together (a tenth of the idle cost)."""
-        periods: dict[float, list[DeviceSetup]] = {}
-        for setup in self._site.devices:
-            periods.setdefault(setup.poll_interval_s, []).append(setup)
-        return [asyncio.create_task(self._poll(setups, period), name=f"poll {period:g} s") for period, setups in periods.items()]
-
-    async def _poll(self, setups: list[DeviceSetup], period: float) -> None:
-        """Reads each device on the wall clock's multiples of `period`; one that is slow misses its turn, the others do not."""
-        due = self._clock.now()
-        while True:
-            for setup in setups:
-                if setup.id not in self._reading:
-                    task = asyncio.create_task(self._read(setup), name=f"read {setup.id}")
-                    self._reading[setup.id] = task
-            self._take(self._metering.tick(self._clock.now()))
-            now = self._clock.now()
-            due = (math.floor(max(now, due if due - now < period else 0) / period + 1e-6) + 1) * period
-            await self._clock.sleep(max(0.0, due - now))
-            self._watch_clock()
-
-    async def _read(self, setup: DeviceSetup) -> None:
-        try:
-            self._use(setup, await self._devices.drivers[setup.id].read())
-        except asyncio.CancelledError:
-            raise
-        except Exception:  # a fault of ours in one device's data must not end the others
-            log.exception("%s: reading failed inside the agent; please report this", setup.id)
-        finally:
-            self._reading.pop(setup.id, None)
-
-    def _use(self, setup: DeviceSetup, sample: Sample) -> None:
-        self._learn_roles(setup)
-        for point_id, readings in measurements(self._rows[setup.id], sample).items():
-            if point_id in self._points:
-                self._take(self._metering.update(point_id, readings, sample.at))
-
-    def _learn_roles(self, setup: DeviceSetup) -> None:
-        """A device that tells what it is (SunSpec) may lack a role of its profile: what is not there is not waited for."""
-        roles = self._devices.drivers[setup.id].roles
-        if not setup.profile.roles or roles is None or sorted(roles) == self._memory.roles.get(setup.id):
-            return
-        self._memory.roles[setup.id] = sorted(roles)
-        self._metering = self._new_metering(self._metering.state())
-
-    def _new_metering(self, state: Any) -> Metering:
-        """Metering of the measuring points that are there, as far as is known."""
-        present = self._memory.roles
-        points = [point for setup in self._site.devices for point in meter_points(setup) if point.role in present.get(setup.id, list(Role))]
-        self._points = {point.id: point for point in points}
-        site, excess = self._site, self._site.decisions.excess_intervals
-        try:
-            return Metering(points, site.interval_s, site.poll_interval_s, state, excess_intervals=excess)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:  # written by another version, or damaged: no reason to stop metering
-            log.error("the stored meter readings cannot be used (%s: %s); counting begins anew", type(error).__name__, error)
-            return Metering(points, site.interval_s, site.poll_interval_s, excess_intervals=excess)
-
-    def _watch_clock(self) -> None:
-        """A step of the wall clock re-dates what is held, so that no interval is cut twice or lost."""
-        drift = self._clock.now() - self._clock.monotonic()
-        step, self._drift = drift - self._drift, drift
-        if abs(step) > CLOCK_STEP_S:
-            log.warning("the clock was set by %+.0f s; it is now %s", step, utc_text(self._clock.now()))
-            self._metering.shift(step)
-
-    async def read_now(self, device: str) -> list[Answer]:
-        """One reading of a device (of all: empty) now, as `read` shows it. Raises EdgeAgentError for an unknown one."""
-        if device and device not in self._setups:
-            raise EdgeAgentError(f"there is no device {device!r}; known: {', '.join(self._setups)}")
-        chosen = [self._setups[device]] if device else list(self._setups.values())
-        samples = await asyncio.gather(*(self._devices.drivers[setup.id].read() for setup in chosen))
-        for setup, sample in zip(chosen, samples, strict=True):
-            self._use(setup, sample)
-        return [describe_sample(setup, sample) for setup, sample in zip(chosen, samples, strict=True)]
-
-    # storing
-
-    def _take(self, outcomes: Iterable[Outcome]) -> None:
-        """Turns what metering found into events, to be stored with what closes at the same time."""
-        site = self._site
-        found = [event for outcome in outcomes for event in to_events(outcome, self._points, site.household, site.decisions)]
-        if found:
-            self._pending += found
-            if self._flushing is None:
-                self._flushing = asyncio.create_task(self._flush(), name="store")
-
-    async def _flush(self) -> None:
-        try:
-            await self._clock.sleep(GATHER_S)
-            while self._pending and not await self._store():
-                await self._clock.sleep(RETRY_STORE_S)
-        finally:
-            self._flushing = None
-
-    async def _store(self) -> bool:
-        """The pending events and the state they follow from, in one transaction; on failure both wait for the next."""
-        async with self._storing:
-            events = list(self._pending)
-            self._memory.serials |= self._devices.serials
-            state = {"metering": json.dumps(self._metering.state()), "memory": self._memory.to_json()}
-            try:
-                await self._outbox.commit(events, state)
-            except StorageError as error:
-                return self._not_stored(error)
-            del self._pending[: len(events)]
-            if self._storage_failed:
-                log.info("the queue can be written again")
-                self._storage_failed = False
-        self.uploader.wake()
-        return True
-
-    def _not_stored(self, error: StorageError) -> bool:
-        if not self._storage_failed:
-            log.error("%s; %d events are held in memory until the queue can be written", error, len(self._pending))
-        self._storage_failed = True
-        return False
-
-    # the building
-
-    async def _register(self) -> None:
-        """Creates or updates the building, once, as soon as the cloud lets it."""
-        if self._site.building is None:
-            return
-        from edge_agent.uplink.registration import keep_registered
-
-        await keep_registered(self._client, self._site.building, self._cloud_devices(), self._outbox, self._clock)
-
-    def _cloud_devices(self) -> list[dict[str, str]]:
-        models = {setup.id: f"{setup.profile.spec.vendor} {next(iter(setup.profile.spec.models), '')}".strip() for setup in self._site.devices}
-        return [
-            {"id": point.id, "type": device_type_of(point.role, point.device_type).value, "name": point.name, "product_name": models[point.device_id]}
-            for point in self._points.values()
-        ]
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 async def run_agent(path: Path, clock: Clock) -> None:
     """`edge-agent run`: one agent for a site file, stopped by SIGTERM or SIGINT, made to re-read it by SIGHUP."""
-    import signal
-
     agent = Agent(load_site(path), clock)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -11,7 +11,22 @@ import pytest
 import edge_agent
 
 PACKAGE = Path(edge_agent.__file__).parent
-FLOORS = ["model", "codec", "profiles", "drivers", "metering", "cloud", "outbox", "uplink", "config", "devices", "inspection", "control", "agent"]
+FLOORS = [
+    "model",
+    "codec",
+    "profiles",
+    "drivers",
+    "metering",
+    "cloud",
+    "outbox",
+    "uplink",
+    "config",
+    "devices",
+    "inspection",
+    "control",
+    "shift",
+    "agent",
+]
 ONLY_MODEL = {"metering", "cloud", "outbox"}
 ONE_IMPORTER = {"pymodbus": "drivers/modbus_link.py", "paho": "drivers/mqtt_hub.py", "httpx": "uplink/", "sqlite3": "outbox/", "rich": "demo/"}
 SIMULATION = {"demo/"}  # the simulated house may use the same libraries on the other side of the wire

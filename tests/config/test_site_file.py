@@ -64,7 +64,7 @@ def test_example_of_the_readme_is_accepted(load: Load) -> None:
     assert site.interval_s == 900
     assert site.upload.backfill_after_s == 3600
     assert site.max_size == 256_000_000
-    assert site.devices[1].roles == {Role.PV, Role.BATTERY}
+    assert site.devices[1].roles == frozenset({Role.PV, Role.BATTERY})
     assert site.devices[2].topic == "go-eCharger/222819"
 
 
