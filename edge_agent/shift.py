@@ -77,6 +77,7 @@ class Shift:
         self._storing = asyncio.Lock()
         self._storage_failed = False
         self._reading: dict[str, asyncio.Task[None]] = {}
+        self._faults: dict[str, str] = {}
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._drift = clock.now() - clock.monotonic()
 
@@ -144,12 +145,19 @@ class Shift:
     async def _read(self, setup: DeviceSetup) -> None:
         try:
             self._use(setup, await self._devices.drivers[setup.id].read())
-        except asyncio.CancelledError:
-            raise
-        except Exception:  # a fault of ours in one device's data must not end the others
-            log.exception("%s: reading failed inside the agent; please report this", setup.id)
+            self._faults.pop(setup.id, None)
+        except Exception as error:  # a fault of ours in one device's data must not end the others
+            self._report_fault(setup.id, f"{type(error).__name__}: {error}")
         finally:
             self._reading.pop(setup.id, None)
+
+    def _report_fault(self, device: str, fault: str) -> None:
+        """Says once what went wrong inside the agent while it read a device; with its traceback when debugging."""
+        if self._faults.get(device) != fault:
+            log.error(
+                "%s: a fault in the program (%s); please report it. The other devices go on", device, fault, exc_info=log.isEnabledFor(logging.DEBUG)
+            )
+        self._faults[device] = fault
 
     def _use(self, setup: DeviceSetup, sample: Sample) -> None:
         self._watch_clock()

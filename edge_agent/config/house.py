@@ -148,12 +148,13 @@ def _parameters(findings: Findings, device: DeviceSection, profile: DeviceProfil
     """The profile's parameters with the site file's values, and `topic` among them for MQTT."""
     known = profile.spec.parameters
     values = {name: spec.default for name, spec in known.items()}
+    unit_ids = {(point.unit_id or "").strip("{}") for point in profile.spec.points.values()}
     for name, value in device.parameters.items():
         if name not in known:
             hint = nearest(name, known) or "the profile has none"
             findings.wrong((*at, "parameters", name), f"{device.id}: {profile.name} has no parameter {name!r}", hint)
-        elif known[name].stride is not None and not value.isdigit():
-            findings.wrong((*at, "parameters", name), f"{device.id}: {name}: {value!r} is no number")
+        elif (known[name].stride is not None or name in unit_ids) and not (value.isascii() and value.isdigit() and int(value) < 256):
+            findings.wrong((*at, "parameters", name), f"{device.id}: {name}: {value!r} is no number from 0 to 255", known[name].help)
         else:
             values[name] = value
     for name, filled in values.items():

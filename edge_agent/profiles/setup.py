@@ -12,6 +12,7 @@ from edge_agent.model.measurements import Role
 from edge_agent.profiles.library import DeviceProfile
 
 _SCHEMES = ("tcp", "rtu+tcp", "serial")
+_BAUDRATES = (300, 600, 1200, 1800, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 57600, 76800, 115200, 230400, 460800, 921600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ def parse_connection(text: str, profile: DeviceProfile) -> Connection:
         if parity not in ("N", "E", "O"):
             raise ValueError(f"parity {parity!r}: write N, E or O")
         baudrate, stopbits = options.get("baudrate", str(defaults.serial.baudrate)), options.get("stopbits", str(defaults.serial.stopbits))
-        if not baudrate.isdigit() or stopbits not in ("1", "2"):
-            raise ValueError("baudrate takes a number such as 9600, stopbits 1 or 2")
+        if baudrate not in map(str, _BAUDRATES) or stopbits not in ("1", "2"):
+            raise ValueError(f"baudrate is one of {', '.join(map(str, _BAUDRATES))}, stopbits 1 or 2")
         return Connection("serial", path=path, baudrate=int(baudrate), parity=parity, stopbits=int(stopbits))
     try:
         host, port = parts.hostname, parts.port

@@ -96,6 +96,7 @@ def test_all_mistakes_are_reported_at_once_with_their_lines(mistakes: Mistakes) 
         ("eastron-sdm630", "eastron-sdm63", "9: grid-meter: unknown profile 'eastron-sdm63'; did you mean 'eastron-sdm630'?"),
         ("rtu+tcp://", "rtu-tcp://", "10: grid-meter: 'rtu-tcp' is no kind of connection; did you mean 'rtu+tcp'?"),
         ("192.168.1.9:502", "192.168.1.9:70000", "10: grid-meter: 'rtu+tcp://192.168.1.9:70000': the port must be a number from 1 to 65535"),
+        ("rtu+tcp://192.168.1.9:502", "serial:///dev/ttyUSB0?baudrate=9601", "10: grid-meter: baudrate is one of 300, "),
         ("    role: grid\n", "", "7: grid-meter: eastron-sdm630 does not tell where it measures"),
         ("role: grid", "role: gird", "11: devices[0].role: input should be "),
         ("id: grid-meter", "id: m1", "7: id: 'm1' is no device id"),
