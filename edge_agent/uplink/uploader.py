@@ -204,7 +204,7 @@ class Uploader:
         live = self._next_live()
         if live is not None:
             return _Job((live,), live=True)
-        if all(job.live for job in self._jobs.values()):
+        if not self._jobs:  # what is old waits for all that is live
             cleared = self._troubles.next_cleared(self._under_way())
             if cleared is not None:
                 return self._again(cleared)

@@ -574,6 +574,8 @@ async def test_whatever_fails_everything_arrives_and_nothing_is_buried_unheard(c
             await one.commit(*batch)
             await asyncio.sleep(chance.uniform(0, 0.05))
         raging = False
+        events.append(event("device-0", NOW, 1e6))  # should the last one be a suspect: it waits for another to be accepted
+        await one.commit(events[-1])
         await one.until_sent(30)
         dead = {letter["value"] for letter in await one.outbox.dead_letters(1000)}
     committed, arrived = {one.value for one in events}, values(cloud)
