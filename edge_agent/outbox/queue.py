@@ -51,7 +51,11 @@ class Queue:
         self._db = connect(path)
         self._depth = 0
         self._full = False
-        self._load()
+        try:
+            self._load()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise StorageError(unusable(path, error)) from None
 
     @classmethod
     @contextlib.contextmanager
@@ -60,6 +64,8 @@ class Queue:
         queue = cls(path, max_size)
         try:
             yield queue
+        except sqlite3.Error as error:
+            raise StorageError(unusable(path, error)) from None
         finally:
             queue.close()
 

@@ -263,6 +263,26 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         Queue(path)
 
 
+def test_a_damaged_file_is_said_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "q.db"
+    with Queue.opened(path) as queue:
+        queue.put([event("a", at) for at in range(5000)], {})
+    content = bytearray(path.read_bytes())
+    content[40_000:80_000] = b"\xff" * 40_000
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match="is damaged or no queue"):
+        _read_all(path)
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match="is damaged or no queue"):
+        Queue(path)
+
+
+def _read_all(path: Path) -> None:
+    with Queue.opened(path) as queue:
+        queue.waiting(10_000)
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="folder .*nowhere does not exist; create it"):
         Queue(tmp_path / "nowhere" / "q.db")

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,18 @@ async def test_when_everything_is_refused_the_building_is_the_suspect(
     messages = [record.getMessage() for record in caplog.records if record.name.startswith("edge_agent")]
     assert sum("stopped" in message for message in messages) == 1
     assert sum("going on" in message for message in messages) == 1
+
+
+async def test_in_doubt_a_backlog_asks_with_one_event_not_by_halving(cloud: LocalCloud, tmp_path: Path) -> None:
+    clock = ScaledClock(100, NOW)
+    cloud.now, cloud.error_keys = clock.now, "none"
+    cloud.buildings.clear()
+    async with rig(cloud, tmp_path, clock=clock, chance=lambda: 1.0) as one, one.running():
+        await one.commit(*(event("meter", NOW - 2 * DAY + number, number) for number in range(256)))
+        await until(lambda: calls(cloud, HISTORICAL) >= 9 + 5)
+    asked = [request for request in cloud.requests if request.path == HISTORICAL][8:]  # 256, 128, ..., 1: then the first suspect is found
+    assert [len(json.loads(request.body)) for request in asked] == [1] * len(asked)
+    assert all(later.at - earlier.at >= 1 for earlier, later in pairwise(asked))
 
 
 async def test_a_building_refused_for_long_does_not_make_suspects_of_all_its_events(cloud: LocalCloud, tmp_path: Path) -> None:
