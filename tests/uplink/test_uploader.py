@@ -152,6 +152,26 @@ async def test_what_aged_while_the_cloud_was_away_goes_as_history(cloud: LocalCl
     assert values(cloud, "historical") == [0, 1, 2]
 
 
+async def test_what_aged_is_found_without_anything_new(cloud: LocalCloud, tmp_path: Path) -> None:
+    clock = HandClock(NOW)
+    cloud.fault = lambda request: Answer(503) if request.path == LIVE else None
+    async with rig(cloud, tmp_path, clock=clock) as one, one.running():
+        await one.commit(*(event("meter", NOW + number, number) for number in range(3)))
+        await until(lambda: one.uploader.status().state.startswith("waiting"))
+        cloud.fault = lambda request: None
+        clock.forward(2 * HOUR)
+        await one.until_sent()
+    assert values(cloud, "live") == [2]
+    assert values(cloud, "historical") == [0, 1]
+
+
+async def test_a_failure_without_a_wait_is_tried_again_at_once(cloud: LocalCloud, tmp_path: Path) -> None:
+    cloud.fault = first(1, LIVE, Answer(503))
+    async with rig(cloud, tmp_path, clock=HandClock(NOW), chance=lambda: 0.0) as one, one.running():
+        await one.commit(event("meter", NOW, 1.0))
+        await one.until_sent()
+
+
 async def test_a_backlog_larger_than_what_is_held_in_memory_is_sent_in_order(cloud: LocalCloud, tmp_path: Path) -> None:
     async with rig(cloud, tmp_path) as one, one.running():
         await one.commit(*(event(f"device-{number % 3}", NOW, number) for number in range(2500)))
