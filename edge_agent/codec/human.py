@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Annotated
 
 from pydantic import BeforeValidator
@@ -47,6 +46,8 @@ Integer = Annotated[int, BeforeValidator(parse_integer)]
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a misspelt word: `did you mean 'grid'?`, or the list when nothing is near."""
+    from difflib import get_close_matches  # for mistakes only
+
     names = sorted(known)
     if near := get_close_matches(word, names, n=1, cutoff=0.6):
         return f"did you mean {near[0]!r}?"
