@@ -143,7 +143,7 @@ async def test_what_aged_while_the_cloud_was_away_goes_as_history(cloud: LocalCl
     cloud.fault = lambda request: Answer(503)
     async with rig(cloud, tmp_path, clock=clock) as one, one.running():
         await one.commit(*(event("meter", NOW + number, number) for number in range(3)))
-        await until(lambda: calls(cloud, LIVE) + calls(cloud, "/auth/token/v1") > 0)
+        await until(lambda: one.uploader.status().state.startswith("waiting"))
         clock.forward(2 * HOUR)
         cloud.fault = lambda request: None
         await one.commit(event("meter", clock.now(), 9))
@@ -153,10 +153,12 @@ async def test_what_aged_while_the_cloud_was_away_goes_as_history(cloud: LocalCl
 
 
 async def test_what_aged_is_found_without_anything_new(cloud: LocalCloud, tmp_path: Path) -> None:
-    clock = HandClock(NOW)
+    clock = HandClock(NOON + 0.5)
     cloud.fault = lambda request: Answer(503) if request.path == LIVE else None
     async with rig(cloud, tmp_path, clock=clock) as one, one.running():
-        await one.commit(*(event("meter", NOW + number, number) for number in range(3)))
+        await one.commit(*(event("meter", NOON, number) for number in range(3)))
+        await until(lambda: not one.uploader._backlog_stale)  # while the live ones are held for the spread, there is no backlog
+        clock.forward(60)
         await until(lambda: one.uploader.status().state.startswith("waiting"))
         cloud.fault = lambda request: None
         clock.forward(2 * HOUR)
@@ -336,6 +338,15 @@ async def test_one_bad_event_among_500_is_found(cloud: LocalCloud, tmp_path: Pat
     assert calls(cloud, HISTORICAL) <= most_calls
 
 
+async def test_an_event_that_a_map_names_wrongly_is_not_buried(cloud: LocalCloud, tmp_path: Path) -> None:
+    cloud.fault = first(1, HISTORICAL, Answer(400, {"0": "the cloud is confused"}))
+    async with rig(cloud, tmp_path) as one, one.running():
+        await one.commit(*(event("meter", NOW - 2 * DAY + number, number) for number in range(5)))
+        await one.until_sent()
+        assert (await one.outbox.stats())["dead"] == 0
+    assert sorted(values(cloud)) == list(range(5))
+
+
 async def test_several_bad_events_are_all_found(cloud: LocalCloud, tmp_path: Path) -> None:
     cloud.error_keys = "none"
     bad = {3, 4, 77, 99}
@@ -479,6 +490,16 @@ async def test_retry_after_is_honoured(cloud: LocalCloud, tmp_path: Path) -> Non
         await one.until_sent()
     asked = [request.at for request in cloud.requests if request.path == LIVE]
     assert 60 <= asked[1] - asked[0] < 90
+
+
+async def test_in_doubt_another_device_is_asked_with(cloud: LocalCloud, tmp_path: Path) -> None:
+    kinds = ["ENERGY_CONSUMPTION", "ENERGY_IMPORT", "ENERGY_EXPORT", "POWER_CONSUMPTION", "TEMPERATURE", "WATER_TEMPERATURE"]
+    cloud.fault = lambda request: Slow(0.05)  # all four calls are under way before the first answer
+    async with rig(cloud, tmp_path) as one, one.running():
+        await one.commit(*(event("x", NOW, 1.0, kind) for kind in kinds), event("meter", NOW, 2.0))
+        await until(lambda: bool(cloud.events))
+    devices = [json.loads(request.body)["deviceId"] for request in cloud.requests if request.path == LIVE]
+    assert devices[:5] == ["x", "x", "x", "x", "meter"]
 
 
 async def test_in_doubt_only_one_call_asks(cloud: LocalCloud, tmp_path: Path) -> None:
