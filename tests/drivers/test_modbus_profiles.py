@@ -245,7 +245,8 @@ def test_profile_has_a_measuring_point_for_each_of_its_roles(name: str, make_dri
 async def test_every_register_of_a_profile_is_read_from_a_device_that_has_it(name: str, make_driver: MakeDriver) -> None:
     profile = load_profile(name)
     unit = profile.spec.modbus.unit
-    async with serving({unit: registers(name, {})}) as server:
+    others = [int(point.unit_id) for point in profile.spec.points.values() if point.unit_id and point.unit_id.isdigit()]
+    async with serving(dict.fromkeys([unit, *others], registers(name, {}))) as server:
         driver = make_driver(profile, server.port, unit)
         sample = await driver.read()
         assert sample.error == ""
