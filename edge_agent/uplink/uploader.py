@@ -262,10 +262,11 @@ class Uploader:
 
     async def _take_old(self, after: int = 0) -> None:
         now = self._clock.now()
+        self._backlog_stale = False  # before the queue is asked: new events may come meanwhile
         taken = await self._outbox.take_old(now - self._settings.backfill_after_s, now - NEWEST_LIVE_S, self._batch_size, after)
         in_hand = {queued.seq for part in self._parts_in_hand() for queued in part if queued.seq > after}
         part = tuple(queued for queued in taken if queued.seq not in in_hand)
-        self._backlog_stale = bool(part)
+        self._backlog_stale |= bool(part)
         self._backlog.add(part)
 
     def _parts_in_hand(self) -> Iterable[Part]:

@@ -52,6 +52,11 @@ def first(times: int, path: str, fault: Fault) -> Callable[[Request], Fault | No
     return lambda request: fault if request.path == path and next(left, None) is not None else None
 
 
+async def at_rest() -> None:
+    """Lets the uploader begin to sleep: what HandClock's sleepers wait for counts from then."""
+    await asyncio.sleep(0.05)
+
+
 # live and backlog
 
 
@@ -144,6 +149,7 @@ async def test_what_aged_while_the_cloud_was_away_goes_as_history(cloud: LocalCl
     async with rig(cloud, tmp_path, clock=clock) as one, one.running():
         await one.commit(*(event("meter", NOW + number, number) for number in range(3)))
         await until(lambda: one.uploader.status().state.startswith("waiting"))
+        await at_rest()
         clock.forward(2 * HOUR)
         cloud.fault = lambda request: None
         await one.commit(event("meter", clock.now(), 9))
@@ -158,9 +164,11 @@ async def test_what_aged_is_found_without_anything_new(cloud: LocalCloud, tmp_pa
     async with rig(cloud, tmp_path, clock=clock) as one, one.running():
         await one.commit(*(event("meter", NOON, number) for number in range(3)))
         await until(lambda: not one.uploader._backlog_stale)  # while the live ones are held for the spread, there is no backlog
+        await at_rest()
         clock.forward(60)
         await until(lambda: one.uploader.status().state.startswith("waiting"))
         cloud.fault = lambda request: None
+        await at_rest()
         clock.forward(2 * HOUR)
         await one.until_sent()
     assert values(cloud, "live") == [2]
@@ -210,10 +218,12 @@ async def test_events_of_an_interval_wait_for_the_buildings_moment_and_changes_d
         await one.commit(event("odd", NOON - 7, 3.0), event("late", NOON - 1800, 4.0))
         await until(lambda: len(cloud.events) == 3)
         assert sorted(values(cloud)) == [2.0, 3.0, 4.0]
+        await at_rest()
         clock.forward(offset - 1)
         await one.commit(event("plug", NOON + 1, 5.0, "SWITCH_STATE"))
         await until(lambda: len(cloud.events) == 4)
         assert 1.0 not in values(cloud)
+        await at_rest()
         clock.forward(1)
         await one.until_sent()
 

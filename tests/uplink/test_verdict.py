@@ -79,6 +79,10 @@ async def test_a_web_page_is_never_an_answer_of_the_cloud(status: int, headers: 
         assert "Welcome" not in verdict.reason
 
 
+async def test_what_calls_itself_html_is_a_page_however_it_begins() -> None:
+    assert (await verdict_on(httpx.Response(200, content=b"Welcome", headers=HTML), batch)).kind is Kind.LATER
+
+
 async def test_a_page_with_a_byte_order_mark_is_a_page() -> None:
     assert (await verdict_on(httpx.Response(201, content=b"\xef\xbb\xbf\n <html>"), live)).kind is Kind.LATER
 
