@@ -67,6 +67,8 @@ def test_an_event_is_accepted_and_kept(cloud: LocalCloud, call: Caller) -> None:
     [
         ({"deviceId": "ab"}, "deviceId: does not match"),
         ({"deviceId": "a" * 65}, "deviceId"),
+        ({"deviceId": "meter one"}, "deviceId"),
+        ({"deviceId": "meter\n"}, "deviceId"),
         ({"deviceName": "two\nlines"}, "deviceName"),
         ({"deviceName": ""}, "deviceName"),
         ({"value": "1"}, "value: is no number"),
@@ -97,6 +99,11 @@ def test_what_the_schema_requires_may_not_be_missing(name: str) -> None:
 
 def test_infinite_numbers_are_no_numbers() -> None:
     assert complaint(EVENT | {"value": math.inf}) == "value: is no number"
+
+
+def test_a_number_that_json_does_not_know_makes_the_whole_body_unreadable(call: Caller) -> None:
+    status, answer = call("POST", "/events/historical/v1", raw=json.dumps([EVENT | {"value": math.nan}]).encode())
+    assert (status, answer) == (400, {"message": "body: is no array"})
 
 
 @pytest.mark.parametrize("raw", [b"{", b'{"value": NaN}', b"[]", b""])

@@ -447,6 +447,7 @@ async def test_an_event_that_fails_alone_in_its_series_blocks_it_no_longer_than_
     async with rig(cloud, tmp_path, clock=ScaledClock(500, NOW)) as one, one.running():
         await one.commit(event("a-device", NOW, 1.0), event("a-device", NOW + 1, 2.0))
         await until(lambda: values(cloud) == [2.0], 20)
+        assert one.clock.now() - NOW < HOUR, "not only because it was promoted when it had aged"
 
 
 async def test_a_short_outage_with_500s_changes_no_order(cloud: LocalCloud, tmp_path: Path) -> None:
