@@ -99,4 +99,3 @@ class Metering:
             elif self._now - kept["since"] < BRIDGE_S:
                 self._kept[point_id] = kept
         self._household.restore(state["household"])
-

@@ -37,7 +37,7 @@ class EventWriter:
         value = float(event.value)
         if not isfinite(value):
             raise ValueError(f"{names[0]} {names[3]}: {value} is no JSON number")
-        return f"{self._heads.get(names) or self._head(names)}{value!r},\"timestamp\":{event.at}}}"
+        return f'{self._heads.get(names) or self._head(names)}{value!r},"timestamp":{event.at}}}'
 
     def _head(self, names: tuple[str, str, str, str]) -> str:
         if len(self._heads) >= _KEPT:

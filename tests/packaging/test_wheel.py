@@ -14,9 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 def run(*command: str | Path, cwd: Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV", "COLUMNS"))}
-    return subprocess.run(
-        [str(part) for part in command], cwd=cwd, env=environment, timeout=timeout_s, text=True, capture_output=True, check=False
-    )
+    return subprocess.run([str(part) for part in command], cwd=cwd, env=environment, timeout=timeout_s, text=True, capture_output=True, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -647,5 +647,3 @@ async def test_whatever_fails_everything_arrives_and_nothing_is_buried_unheard(c
     assert set(arrived) | dead == committed
     assert len(arrived) - len(set(arrived)) <= doubles
     assert all(math.isfinite(value) for value in arrived)
-
-

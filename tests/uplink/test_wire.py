@@ -59,9 +59,7 @@ def test_a_batch_is_the_array_of_its_events_in_order(events: list[Event]) -> Non
 @given(st.lists(EVENTS, max_size=5))
 def test_the_same_events_give_the_same_bytes_also_from_the_queue(events: list[Event]) -> None:
     one = writer()
-    queued = [
-        Queued(seq, (event.device_id, event.device_name, event.source, event.type), event.value, event.at) for seq, event in enumerate(events)
-    ]
+    queued = [Queued(seq, (event.device_id, event.device_name, event.source, event.type), event.value, event.at) for seq, event in enumerate(events)]
     assert one.many(events) == one.many(events) == writer().many(queued)
 
 
