@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SHELL := /bin/sh
 
-.PHONY: demo test check wheel benchmark clean mosquitto
+.PHONY: demo test check wheel benchmark clean mosquitto schema readme
 
 demo: $(READY)
 	$(BIN)/edge-agent demo $(ARGS)
@@ -22,6 +22,13 @@ check: $(READY)
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --outdir dist --no-isolation
+
+# What is made from the code and kept beside it; the tests say when it is out of date.
+schema: $(READY)
+	$(BIN)/python -m edge_agent.json_schema
+
+readme: $(READY)
+	$(BIN)/python -m edge_agent.catalogue README.md
 
 benchmark: $(READY)
 	$(BIN)/python tests/benchmarks/gateway.py

@@ -82,6 +82,17 @@ def _parser() -> argparse.ArgumentParser:
     queue.add_argument("--json", action="store_true", help="print JSON")
     queue.add_argument("--limit", type=int, default=50, metavar="N", help="rows to list (default: 50)")
 
+    profiles = commands.add_parser("profiles", help="show the library of device profiles", description="The library of device profiles.")
+    profiles.add_argument("action", nargs="?", default="list", choices=["list", "show", "check"], help="check: a profile of your own (default: list)")
+    profiles.add_argument("name", nargs="?", default="", metavar="PROFILE", help="a profile's name, or a file such as ./my-meter.yaml")
+    profiles.add_argument("--json", action="store_true", help="print JSON")
+    profiles.add_argument("--markdown", action="store_true", help="print the list as the README's table")
+    profiles.set_defaults(run=_profiles, verbose=False)
+
+    schema = commands.add_parser("schema", help="print a JSON Schema for editors", description="The JSON Schema of a kind of YAML file, for editors.")
+    schema.add_argument("kind", choices=["agent", "profile", "recording"], help="agent: the site file")
+    schema.set_defaults(run=_schema, verbose=False)
+
     demo = commands.add_parser(
         "demo", help="run a simulated house on this machine", description="A whole simulated house: devices, broker and cloud."
     )
@@ -165,6 +176,19 @@ def _queue(options: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         print(queue_text(answer))
+    return 0
+
+
+def _profiles(options: argparse.Namespace) -> int:
+    from edge_agent.catalogue import run
+
+    return run(options)
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from edge_agent.json_schema import schema_file
+
+    print(schema_file(options.kind).read_text(encoding="utf-8"), end="")
     return 0
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 _DURATIONS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _SIZES = {"B": 1, "kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -39,9 +39,13 @@ def parse_integer(text: object) -> object:
     return text
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-Size = Annotated[int, BeforeValidator(parse_size)]
-Integer = Annotated[int, BeforeValidator(parse_integer)]
+# What may stand in a file, for editors: pydantic would tell them the number that comes out.
+_DurationText = Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|min|m|h|d)\s*$")]
+_SizeText = Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*(B|[kK]B|MB|GB|KiB|MiB|GiB)\s*$")]
+_HexText = Annotated[str, Field(pattern=r"^\s*[-+]?(0[xX][0-9a-fA-F]+|\d+)\s*$")]
+Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=_DurationText)]
+Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=_SizeText)]
+Integer = Annotated[int, BeforeValidator(parse_integer, json_schema_input_type=int | _HexText)]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

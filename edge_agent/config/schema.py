@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from edge_agent.codec.human import Duration, Integer, Size
 from edge_agent.model.measurements import DeviceStatus, Role
-from edge_agent.profiles.document import Section
+from edge_agent.profiles.document import OneOrMore, Section
 
 PLATFORM_INTERVAL_S = 900  # the guide: one update per sensor every 15 minutes
-
-
-def _listed(value: object) -> object:
-    return value if isinstance(value, list) or value is None else [value]
 
 
 class MoostSection(Section):
@@ -99,7 +95,7 @@ class DeviceSection(Section):
     unit: Integer | None = Field(None, ge=0, le=255)
     topic: str | None = None
     role: Role | None = None
-    roles: Annotated[list[Role], BeforeValidator(_listed)] | None = None
+    roles: OneOrMore[Role] | None = None
     type: str = ""
     invert: bool = False
     scale: float = Field(1.0, gt=0)

@@ -10,12 +10,17 @@ import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from edge_agent.codec.human import nearest
 from edge_agent.model.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 Location = tuple[str | int, ...]
 
@@ -26,6 +31,20 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+class _OrOne:
+    """Tells editors that one item may stand without a list's brackets."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        listed = handler(schema)
+        return {"anyOf": [listed, listed["items"]]}
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) or value is None else [value]
+
+
+ItemT = TypeVar("ItemT")
+OneOrMore = Annotated[list[ItemT], BeforeValidator(_listed), _OrOne()]
 SectionT = TypeVar("SectionT", bound=Section)
 
 

@@ -12,18 +12,20 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from edge_agent.codec.human import Duration, Integer
 from edge_agent.codec.payloads import compile_path
 from edge_agent.codec.topics import topic_mistake
 from edge_agent.model.measurements import CounterKind, Quantity, Role
-from edge_agent.profiles.document import Section
+from edge_agent.profiles.document import OneOrMore, Section
 
 Order = Literal["big", "little"]
 Kind = Literal[
     "meter", "inverter", "hybrid", "battery", "charger", "heat_pump", "water_heater", "plug", "switch", "thermostat", "car", "gateway", "protocol"
 ]
+
+_ENCODINGS = r"|[us](8|16|32|64)|f(32|64)|string\(\d+\)|bcd(16|32)|text"
 
 # Unit as written in a profile -> the agent's unit and the factor to it.
 UNITS: dict[str, tuple[str, float]] = {
@@ -52,10 +54,6 @@ class Direction(StrEnum):
         return self in (Direction.IMPORT, Direction.CHARGING, Direction.CONSUMPTION)
 
 
-def _listed(value: object) -> object:
-    return value if isinstance(value, list) or value is None else [value]
-
-
 def _payload_path(text: str) -> str:
     compile_path(text)
     return text
@@ -68,8 +66,15 @@ def _topic(text: str) -> str:
     return text
 
 
+def _encoding(text: str) -> str:
+    if not re.fullmatch(_ENCODINGS, text):
+        raise ValueError(f"unknown encoding {text!r}: write u16, s16, u32, s32, f32, u64, string(8) for 8 registers, or bcd16")
+    return text
+
+
 PayloadPath = Annotated[str, AfterValidator(_payload_path)]
 Topic = Annotated[str, AfterValidator(_topic)]
+Encoding = Annotated[str, AfterValidator(_encoding), WithJsonSchema({"type": "string", "pattern": f"^({_ENCODINGS})$"})]
 
 
 class DirectionFrom(Section):
@@ -106,17 +111,17 @@ class PointSpec(Section):
     """One row of the table: one value that the device offers."""
 
     # where it is read: one of these
-    holding: Annotated[list[Integer], BeforeValidator(_listed)] | None = None  # a list: the words' own addresses, most significant first
-    input: Annotated[list[Integer], BeforeValidator(_listed)] | None = None
+    holding: OneOrMore[Integer] | None = None  # a list: the words' own addresses, most significant first
+    input: OneOrMore[Integer] | None = None
     coil: Integer | None = None
     discrete: Integer | None = None
     sunspec: SunSpecField | None = None
-    topic: Annotated[list[Topic], BeforeValidator(_listed)] | None = None  # several: whichever speaks
+    topic: OneOrMore[Topic] | None = None  # several: whichever speaks
     sum: list[str] | None = None  # other points; `-name` subtracts, `name?` may be not available
     first: list[str] | None = None  # the first of these points that has a value
 
     # registers
-    as_: str = Field("", alias="as", pattern=r"^(|[us](8|16|32|64)|f(32|64)|string\(\d+\)|bcd(16|32)|text)$")
+    as_: Encoding = Field("", alias="as")
     word_order: Order | None = None
     byte_order: Order | None = None
     unit_id: str | None = None  # another unit of the same connection; may be `{parameter}`
@@ -126,7 +131,7 @@ class PointSpec(Section):
     once: bool = False  # read when connecting, not at every poll: serial numbers, ratings
 
     # payloads
-    path: Annotated[list[PayloadPath], BeforeValidator(_listed)] = ["$"]  # several: the first that is there
+    path: OneOrMore[PayloadPath] = ["$"]  # several: the first that is there
     where: dict[PayloadPath, str] = {}  # only messages in which these paths read so
     array: Literal["", "sum", "mean"] = ""  # what to make of an array: a device with several phases gives one number for each
     split: str = ""  # the payload is text whose parts this separates: `$[0]` is the first
@@ -139,7 +144,7 @@ class PointSpec(Section):
     unit: str = ""
     scale: float = 1.0
     offset: float = 0.0  # added after scaling
-    sentinel: Annotated[list[str], BeforeValidator(_listed)] = []  # raw values that mean "not available" (NaN always does)
+    sentinel: OneOrMore[str] = []  # raw values that mean "not available" (NaN always does)
     valid: tuple[float, float] | None = None  # what is possible, in `unit`
     positive: Direction | DirectionFrom | None = None
     map: dict[str, str | None] = {}  # raw value -> word; ~ for "says nothing"
@@ -210,9 +215,9 @@ class AvailabilitySpec(Section):
     """A topic that says whether the device lives: by words, or by ticking (`within`)."""
 
     topic: Topic
-    path: Annotated[list[PayloadPath], BeforeValidator(_listed)] = ["$"]
-    online: Annotated[list[str], BeforeValidator(_listed)] = []
-    offline: Annotated[list[str], BeforeValidator(_listed)] = []
+    path: OneOrMore[PayloadPath] = ["$"]
+    online: OneOrMore[str] = []
+    offline: OneOrMore[str] = []
     within: Duration | None = None  # a heartbeat: any message not older than this
 
 
@@ -236,14 +241,14 @@ class MqttSpec(Section):
     qos: int = Field(0, ge=0, le=2)
     stale_after: Duration = 60.0
     on_change: bool = False  # topics are published on change only (retained or not)
-    availability: Annotated[list[AvailabilitySpec], BeforeValidator(_listed)] = []  # all must say online
+    availability: OneOrMore[AvailabilitySpec] = []  # all must say online
     requests: list[PublishSpec] = []
 
 
 class WhenSpec(Section):
     """What tells that a variant applies: the connection, or what a register reads when connecting."""
 
-    transport: Annotated[list[Literal["tcp", "rtu+tcp", "serial"]], BeforeValidator(_listed)] | None = None
+    transport: OneOrMore[Literal["tcp", "rtu+tcp", "serial"]] | None = None
     point: str | None = None
     values: list[str] = []
     below: float | None = None
@@ -254,7 +259,7 @@ class FingerprintSpec(Section):
     """A point by whose value a device is known: one of `values`, inside `between`, or (neither) any value at all."""
 
     point: str
-    values: Annotated[list[str], BeforeValidator(_listed)] = []  # as the point reads, words and text included
+    values: OneOrMore[str] = []  # as the point reads, words and text included
     between: tuple[float, float] | None = None  # in the point's unit
 
 
@@ -272,14 +277,14 @@ class ProfileSpec(Section):
     """A device profile as it stands in its file (after `extends` and the variant are merged in)."""
 
     vendor: str
-    models: Annotated[list[str], BeforeValidator(_listed)] = []
+    models: OneOrMore[str] = []
     kind: Kind
     transport: Literal["modbus", "mqtt"]
     role: Role | Literal["any"] | None = None  # `any`: the site file says it; None: the points name several
     extends: str | None = None
     setup: str = ""  # what the installer must do on the device
-    notes: Annotated[list[str], BeforeValidator(_listed)] = []
-    sources: Annotated[list[str], BeforeValidator(_listed)] = []
+    notes: OneOrMore[str] = []
+    sources: OneOrMore[str] = []
     confidence: Literal["two-sources", "mixed", "one-source"] = "one-source"
     identity: str | None = None  # the point with the serial number
     fingerprint: list[FingerprintSpec] = []  # all of these must hold for `scan` to name this profile
