@@ -178,7 +178,18 @@ def pick(paths: tuple[Path, ...], payload: Payload, combine: Combine = "", posit
         if not picked.problem:
             return picked
         problem = problem or picked
-    return problem
+    return problem or _into_a_number(paths, payload.data)
+
+
+def _into_a_number(paths: tuple[Path, ...], data: object) -> Picked | None:
+    """A path that goes on where a number stands: the device means something else by it than the profile."""
+    for path in paths:
+        for length in range(1, len(path)):
+            found = find(path[:length], data)
+            if isinstance(found, int | float) and not isinstance(found, bool):
+                kind = "an object" if isinstance(path[length], str) else "an array"
+                return Picked(problem=f"{str(found)[:40]} where {kind} belongs")
+    return None
 
 
 def _picked(found: object, combine: Combine) -> Picked:

@@ -12,13 +12,13 @@ import edge_agent
 from edge_agent.codec.human import nearest
 from edge_agent.model.errors import ConfigError, Problem
 from edge_agent.model.measurements import ChargingMode, DeviceStatus, Quantity, Role
+from edge_agent.profiles.contradictions import family_mistakes, register_mistakes, topic_mistakes
 from edge_agent.profiles.document import Document, Location, read_document, validate
 from edge_agent.profiles.profile import UNITS, Direction, DirectionFrom, PointSpec, ProfileSpec, WhenSpec
 
 _PACKAGE = Path(edge_agent.__file__).parent
 _CANONICAL = {"_w": "W", "_wh": "Wh", "_percent": "%", "_c": "°C"}
 _SOURCES = ("holding", "input", "coil", "discrete", "sunspec", "topic", "sum", "first")
-_MOST_REGISTERS = 125
 _WORDS = {
     Quantity.STATUS: {word.value for word in DeviceStatus},
     Quantity.CHARGING_MODE: {word.value for word in ChargingMode},
@@ -91,6 +91,8 @@ def _extended(document: Document, path: Path, seen: tuple[Path, ...]) -> Documen
     if not at.is_file():
         raise ConfigError([document.problem(("extends",), f"unknown profile {family!r}", nearest(str(family), profile_names()))])
     parent = _extended(read_document(at), at, (*seen, path))
+    if problems := list(family_mistakes(document, str(family), parent.data)):
+        raise ConfigError(problems)
     return Document(document.file, _merge(parent.data, document.data), document.lines)
 
 
@@ -136,7 +138,8 @@ def _mistakes(document: Document, spec: ProfileSpec) -> Iterator[Problem]:
         if mark.point not in spec.points:
             yield document.problem(("fingerprint", number), f"fingerprint: there is no point {mark.point!r}", nearest(mark.point, spec.points))
     yield from _mqtt_mistakes(document, spec)
-    yield from _modbus_mistakes(document, spec)
+    yield from register_mistakes(document, spec)
+    yield from topic_mistakes(document, spec)
     for name, variant in spec.variants.items():
         if isinstance(variant.when, WhenSpec) and variant.when.point and variant.when.point not in spec.points:
             yield document.problem(("variants", name, "when"), f"there is no point {variant.when.point!r}", nearest(variant.when.point, spec.points))
@@ -194,26 +197,6 @@ def _mqtt_mistakes(document: Document, spec: ProfileSpec) -> Iterator[Problem]:
     for number, request in enumerate(spec.mqtt.requests):
         texts = [request.topic, request.payload, request.first_payload or ""]
         yield from _placeholder_mistakes(document, spec, ("mqtt", "requests", number), "mqtt.requests", texts)
-
-
-def _modbus_mistakes(document: Document, spec: ProfileSpec) -> Iterator[Problem]:
-    """What must come in one answer has to fit into one: a value's words, and the register it is scaled by."""
-    for name, point in spec.points.items():
-        addresses = _addresses(point)
-        if point.scale_by and point.scale_by in spec.points and addresses:
-            scale = spec.points[point.scale_by]
-            if (scale.holding is None) != (point.holding is None) or not _addresses(scale) or scale.unit_id != point.unit_id:
-                yield document.problem(("points", name, "scale_by"), f"points.{name}: {point.scale_by!r} is no register of the same table and unit")
-            addresses += _addresses(scale)
-        if addresses and max(addresses) - min(addresses) >= _MOST_REGISTERS:
-            text = f"points.{name}: its registers are more than {_MOST_REGISTERS} apart and cannot come in one answer"
-            yield document.problem(("points", name), text)
-
-
-def _addresses(point: PointSpec) -> list[int]:
-    """The addresses of a point's words, empty for a point that is no register."""
-    listed = point.holding or point.input or []
-    return [listed[0] + offset for offset in range(point.registers)] if len(listed) == 1 else list(listed)
 
 
 def _placeholder_mistakes(document: Document, spec: ProfileSpec, at: Location, what: str, texts: list[str]) -> Iterator[Problem]:
