@@ -2,7 +2,8 @@
 
 pymodbus accepts an answer with another function, too few registers or, with RTU framing, to an earlier
 question. So every frame is held against the question here, byte by byte as it arrives, before a single
-register is believed. Pure: bytes in, words out.
+register is believed. On an RTU bus noise may come first (a line that is driven anew), and some adapters echo
+what is sent: both are stepped over. Pure: bytes in, words out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from edge_agent.codec.read_plan import BIT_TABLES
 
 FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}  # all that the agent ever sends
+_MOST_NOISE = 512  # twice the longest RTU frame: a line that no one can read
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """The bytes cannot be, nor become, the answer."""
+    """The bytes cannot be, nor become, the answer. `foreign`: another unit's or function's, so ours may still come."""
 
     reason: str
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,35 @@ def _tcp_answer(question: Question, received: bytes) -> Answer | None:
     return _values(question, received, 8, 0)
 
 
+def without_echo(question: Question, received: bytes) -> bytes:
+    """What came on an RTU line besides the question itself, whole or begun."""
+    request = struct.pack(">BBHH", question.unit, question.function, question.address, question.count)
+    request += crc16(request)
+    before, echo, after = received.partition(request)
+    if echo:
+        return after
+    return b"" if len(received) > 2 and request.startswith(received) else before
+
+
 def _rtu_answer(question: Question, received: bytes) -> Answer | None:
+    """The frame for us; noise and an echo before it are stepped over."""
+    # The echo goes first: with one stray zero behind it, it can be a frame with a right checksum.
+    received = without_echo(question, received)
+    found = _rtu_frame(question, received)
+    if not isinstance(found, Misfit) or not found.foreign or _is_frame(received):
+        return found
+    for start in range(1, len(received)):
+        later = _rtu_frame(question, received[start:])
+        if later is not None and not isinstance(later, Misfit):
+            return later
+    return None if len(received) < _MOST_NOISE else found
+
+
+def _is_frame(received: bytes) -> bool:
+    return len(received) >= 5 and crc16(received[:-2]) == received[-2:]
+
+
+def _rtu_frame(question: Question, received: bytes) -> Answer | None:
     """Unit, function, values, checksum."""
     if len(received) < 2:
         return None
@@ -99,9 +130,9 @@ def _rtu_answer(question: Question, received: bytes) -> Answer | None:
 
 def _head_misfit(question: Question, unit: int, function: int) -> Misfit | None:
     if unit != question.unit:
-        return Misfit(f"unit {unit} answered instead of unit {question.unit}")
+        return Misfit(f"unit {unit} answered instead of unit {question.unit}", foreign=True)
     if function & 0x7F != question.function:
-        return Misfit(f"the answer has function {function} instead of {question.function}")
+        return Misfit(f"the answer has function {function} instead of {question.function}", foreign=True)
     return None
 
 

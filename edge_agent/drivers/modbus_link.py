@@ -5,7 +5,9 @@ first served, with the pauses that the slowest of them needs. pymodbus brings th
 frames; what it does not promise is done here: every answer is held against its question
 (`codec.frames`), and after anything but a whole, fitting answer (silence, garbage, a cancelled caller) the
 connection is dropped, or on a serial port waited for to fall quiet, before the next question. So no
-late answer can land in the wrong point. Only the four read functions exist here: nothing can write.
+late answer can land in the wrong point. RTU frames carry no number to tell answers apart: there a unit that
+stayed silent is not asked again until its answer would be twice overdue, and a bus on which a caller gave up
+is left alone until the answer came or its time is over. Only the four read functions exist here: nothing can write.
 
 Pauses and time-outs are the network's own: they do not follow a demo's faster clock.
 """
@@ -17,9 +19,10 @@ import logging
 import random
 import socket
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.codec.frames import Misfit, Question, Refusal, Words, read_answer
+from edge_agent.codec.frames import Misfit, Question, Refusal, Words, read_answer, without_echo
 from edge_agent.drivers.modbus_words import cannot_connect, hung_up, refused, silent
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import DeviceRefused, GarbledAnswer, NoAnswer, NoConnection
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 60.0
 _QUIET_S = 0.2  # silence after which an RTU line carries no late answer any more: 200 characters at 9600 baud
 _LONGEST_NOISE_S = 3.0
+_SHORTEST_SILENCE_S = 0.00175  # between two RTU frames; below 19200 baud the time of 3.5 characters, 11 bits each
+_FRAME_GAP_BITS = 38.5
+_MOST_BYTES = 1024  # held since a question; the library's 256 are too few for an echo and the longest frame
 
 
 def jittered(failures: int) -> float:
@@ -51,10 +57,12 @@ class ModbusLink:
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self.connection = connection
         self.generation = 0
+        self.listeners: list[Callable[[Question, Words | Refusal], None]] = []  # hear every answer, for a recording
         self._clock = clock
         self._retry_at = 0.0  # before it nobody tries to connect
         self._users = 0
-        self._pause = 0.0
+        self._rtu = connection.scheme != "tcp"
+        self._pause = max(_SHORTEST_SILENCE_S, _FRAME_GAP_BITS / connection.baudrate) if connection.scheme == "serial" else 0.0
         self._connect_pause = 0.0
         self._turn = asyncio.Lock()
         self._client: Client | None = None
@@ -66,6 +74,10 @@ class ModbusLink:
         self._question = Question(0, "holding", 0, 0)
         self._answer: asyncio.Future[Words | Refusal] | None = None
         self._noise_at = 0.0
+        self._noise_bytes = 0  # since the question, that are no answer
+        self._overdue = 0.0  # when the last question will not be answered any more (time.monotonic)
+        self._owed: dict[int, float] = {}  # RTU unit -> until when (time.monotonic) an old answer of it may come
+        self._busy_until = 0.0  # a unit may be about to answer to a caller who left
 
     @property
     def where(self) -> str:
@@ -103,20 +115,37 @@ class ModbusLink:
 
         Raises NoConnection, NoAnswer, DeviceRefused or GarbledAnswer; the text says where, not which device.
         """
-        async with self._turn:
-            kept = self._client is not None and self._clean
-            await self._ready(timeout)
-            try:
-                return await self._ask(unit, table, address, count, timeout)
-            except _Closed:
-                if not kept:
-                    raise NoConnection(hung_up(self.where)) from None
-            # A connection that had been idle may be long dead (a device that restarted): asking once more is no retry.
-            await self._ready(timeout)
-            try:
-                return await self._ask(unit, table, address, count, timeout)
-            except _Closed:
+        while True:
+            await self._until_nothing_is_owed(unit)
+            async with self._turn:
+                if not self._debt_s(unit) > 0:
+                    return await self._read(unit, table, address, count, timeout)
+
+    async def _read(self, unit: int, table: str, address: int, count: int, timeout: float) -> Words:
+        """`read` in our turn."""
+        kept = self._client is not None and self._clean
+        await self._ready(timeout)
+        try:
+            return await self._ask(unit, table, address, count, timeout)
+        except _Closed:
+            if not kept:
                 raise NoConnection(hung_up(self.where)) from None
+        # A connection that had been idle may be long dead (a device that restarted): asking once more is no retry.
+        await self._ready(timeout)
+        try:
+            return await self._ask(unit, table, address, count, timeout)
+        except _Closed:
+            raise NoConnection(hung_up(self.where)) from None
+
+    def _debt_s(self, unit: int) -> float:
+        """For how many seconds an answer to an old question may still come from an RTU unit."""
+        return self._owed.get(unit, 0.0) - time.monotonic()
+
+    async def _until_nothing_is_owed(self, unit: int) -> None:
+        """Waits, without holding up the other units, until an answer of this one can only be the one to the next question."""
+        while (debt := self._debt_s(unit)) > 0:
+            await asyncio.sleep(min(debt, _QUIET_S))
+        self._owed.pop(unit, None)
 
     async def rest(self) -> None:
         """Closes the connection when it is our turn, so that others outside this agent can have it until the next question."""
@@ -140,6 +169,8 @@ class ModbusLink:
         self._transaction = self._transaction % 0xFFFF + 1
         question = Question(unit, table, address, count, self._transaction)
         answer = await self._exchange(self._client, question, timeout)
+        for hear in self.listeners:
+            hear(question, answer)
         if isinstance(answer, Refusal):
             raise DeviceRefused(refused(self.where, question, answer.code), answer.code)
         return answer
@@ -151,18 +182,32 @@ class ModbusLink:
         waiting: asyncio.Future[Words | Refusal] = loop.create_future()
         self._answer = waiting
         self._clean = False
+        self._noise_bytes = 0
+        due = time.monotonic() + timeout
+        self._overdue = due + timeout
         deadline = loop.call_later(timeout, self._give_up, waiting)  # half the cost of asyncio.timeout
+        left = False
         try:
             self._send(client, question)
             return await waiting
         except TimeoutError:
-            raise NoAnswer(silent(self.where, question, timeout)) from None
+            self._owe(question.unit)
+            raise NoAnswer(silent(self.where, question, timeout, self._noise_bytes)) from None
+        except asyncio.CancelledError:
+            left = self._rtu
+            self._owe(question.unit)
+            self._busy_until = due
+            raise
         finally:
             deadline.cancel()
             if not self._clean or self._client is not client:
-                self._drop_unclean()
+                self._drop_unclean(left)
             self._answer = None
             self._last_end = time.monotonic()
+
+    def _owe(self, unit: int) -> None:
+        if self._rtu:
+            self._owed[unit] = self._overdue
 
     @staticmethod
     def _give_up(waiting: asyncio.Future[Words | Refusal]) -> None:
@@ -190,16 +235,21 @@ class ModbusLink:
         if sending:
             return data
         self._noise_at = time.monotonic()
-        rtu = self.connection.scheme != "tcp"
+        found = read_answer(self._question, data, self._rtu)
         if self._answer is None or self._answer.done():
-            self._clean = self._clean and not rtu  # nobody asked: the next question waits until this is over
-            return b""
-        found = read_answer(self._question, data, rtu)
-        if isinstance(found, Misfit):
+            self._clean = self._clean and not self._rtu  # nobody waits for it: the next question waits until this is over
+            if isinstance(found, tuple | Refusal):  # the answer to a question that was given up
+                self._owed.pop(self._question.unit, None)
+                self._busy_until = 0.0
+        elif isinstance(found, Misfit):
+            if found.foreign and self.connection.scheme == "serial":  # ours may come yet
+                self._owe(self._question.unit)
             self._answer.set_exception(GarbledAnswer(f"{self.where} unit {self._question.unit}: {found.reason}"))
         elif found is not None:
             self._clean = True
             self._answer.set_result(found)
+        elif self._rtu:
+            self._noise_bytes = len(without_echo(self._question, data))
         return b""
 
     def _on_connection(self, client: Client, up: bool) -> None:
@@ -217,13 +267,13 @@ class ModbusLink:
         if client is not None:
             client.close()
 
-    def _drop_unclean(self) -> None:
-        """An answer may still come: nothing that arrives on this connection is to be believed."""
-        if self.connection.scheme == "serial":
-            self._clean = False  # reopening a serial port would not stop the bus: wait for quiet instead
+    def _drop_unclean(self, left: bool) -> None:
+        """An answer may still come: nothing that arrives now is to be believed. `left`: RTU, and nobody waits for it."""
+        if self._client is not None and (left or self.connection.scheme == "serial"):
+            self._clean = False  # a new connection would not stop the bus: wait for the answer, or for quiet, instead
         else:
             self._drop()
-            self._clean = self.connection.scheme == "tcp"  # behind an RTU gateway the bus may still be talking
+            self._clean = not self._rtu  # behind an RTU gateway the bus may still be talking
 
     async def _ready(self, timeout: float) -> None:
         """A connection on which nothing is under way. Raises NoConnection."""
@@ -248,6 +298,8 @@ class ModbusLink:
     async def _wait_for_quiet(self) -> None:
         """Waits until an RTU line has carried nothing for a moment."""
         self._clean = False
+        while (busy := self._busy_until - time.monotonic()) > 0:  # ends at once when the answer comes
+            await asyncio.sleep(min(busy, _QUIET_S))
         start = time.monotonic()
         self._noise_at = max(self._noise_at, start)
         while (quiet_for := time.monotonic() - self._noise_at) < _QUIET_S:
@@ -266,6 +318,7 @@ class ModbusLink:
             raise
         if tcp := client.ctx.transport.get_extra_info("socket"):
             _keep_alive(tcp)
+        client.ctx.max_buffer_size = _MOST_BYTES
         self._client = client
         self._clean = True
         self.generation += 1

@@ -41,9 +41,12 @@ def hung_up(where: str) -> str:
     return f"{where} closed the connection instead of answering; check `unit:`, and whether another program holds the only connection it allows"
 
 
-def silent(where: str, question: Question, timeout: float) -> str:
-    """For a question without an answer."""
-    return f"no answer from {where} unit {question.unit} in {timeout:g} s; check the wiring and `unit:`"
+def silent(where: str, question: Question, timeout: float, noise_bytes: int = 0) -> str:
+    """For a question without an answer; on a bus, other bytes may have come."""
+    text = f"no answer from {where} unit {question.unit} in {timeout:g} s"
+    if noise_bytes:
+        return f"{text}, but {noise_bytes} bytes that are none; check baud rate and parity, the termination, and the polarity of A and B"
+    return f"{text}; check the wiring and `unit:`"
 
 
 def refused(where: str, question: Question, code: int) -> str:

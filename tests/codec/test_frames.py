@@ -98,3 +98,34 @@ def test_one_wrong_bit_over_rtu_is_noticed(bit: int) -> None:
     frame = bytearray(rtu_frame())
     frame[bit >> 3] ^= 1 << (bit & 7)
     assert not isinstance(answer_of(bytes(frame), True), tuple)
+
+
+REQUEST = bytes.fromhex("0104000a0003")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b"\0", b"\xff\0\xff", b"\1", REQUEST + crc16(REQUEST), b"\0" + REQUEST + crc16(REQUEST), REQUEST + crc16(REQUEST) + b"\0", bytes(60)],
+)
+def test_noise_and_echo_before_the_answer_are_stepped_over(before: bytes) -> None:
+    whole = before + rtu_frame()
+    assert answer_of(whole, True) == WORDS
+    for length in range(len(whole)):
+        assert answer_of(whole[:length], True) is None
+
+
+def test_echo_with_a_stray_byte_is_no_answer_though_its_checksum_is_right() -> None:
+    question = Question(1, "input", 0x0410, 2)
+    echo = bytes.fromhex("010404100002") + crc16(bytes.fromhex("010404100002")) + b"\0"
+    assert crc16(echo[:-2]) == echo[-2:]
+    assert read_answer(question, echo, True) is None
+
+
+@given(st.binary(max_size=40))
+def test_after_any_noise_no_other_value_is_read(noise: bytes) -> None:
+    found = answer_of(noise + rtu_frame(), True)
+    assert found is None or found == WORDS or isinstance(found, Misfit)
+
+
+def test_endless_noise_is_no_answer() -> None:
+    assert isinstance(answer_of(bytes(600), True), Misfit)
