@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import socket
@@ -81,6 +82,17 @@ def mosquitto(stopped_mosquitto: Mosquitto) -> Mosquitto:
     """A running broker for anyone."""
     stopped_mosquitto.start()
     return stopped_mosquitto
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command sets up logging for its process; the next test shall not inherit that."""
+    loggers = [logging.getLogger(), logging.getLogger("edge_agent")]
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 class HandClock:
