@@ -52,7 +52,7 @@ class Agent:
         with state_lock(folder):
             outbox = await Outbox.open(self._site.database, self._site.max_size)
             try:
-                async with listening(folder, {"read": self._answer_read, "queue": self._answer_queue(outbox)}):
+                async with listening(folder, {"read": self._answer_read, "plan": self._answer_plan, "queue": self._answer_queue(outbox)}):
                     while not stop.is_set():
                         self._reload.clear()
                         async with Shift.started(self._site, self._clock, outbox) as self._shift:
@@ -62,9 +62,16 @@ class Agent:
                 await outbox.close()
 
     async def _answer_read(self, request: dict[str, Any]) -> Answer:
+        return {"devices": await self._working_shift.read_now(str(request.get("device") or ""))}
+
+    async def _answer_plan(self, request: dict[str, Any]) -> Answer:
+        return {"devices": await self._working_shift.plans(str(request.get("device") or ""))}
+
+    @property
+    def _working_shift(self) -> Shift:
         if self._shift is None:
             raise EdgeAgentError("the agent is starting; ask again in a moment")
-        return {"devices": await self._shift.read_now(str(request.get("device") or ""))}
+        return self._shift
 
     def _answer_queue(self, outbox: Outbox) -> Handler:
         async def answer(request: dict[str, Any]) -> Answer:

@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
     read = _command(commands, "read", _read, "show one reading of each point now")
     read.add_argument("device", nargs="?", default="", metavar="DEVICE", help="the device's id (default: all)")
+    read.add_argument("--plan", action="store_true", help="show the requests of one poll, and what is left out of them")
     read.add_argument("--json", action="store_true", help="print JSON")
     read.add_argument(
         "--wait", type=float, default=10.0, metavar="SECONDS", help="how long to listen for MQTT devices when no agent runs (default: 10)"
@@ -140,6 +141,28 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace) -> int:
+    return _plan(options) if options.plan else _values(options)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from edge_agent.config import load_site
+    from edge_agent.control import ask, state_lock
+    from edge_agent.planning import plan_text, plans_without_agent
+
+    site = load_site(options.config)
+    folder = site.database.parent
+    answer = ask(folder, {"command": "plan", "device": options.device}) if folder.is_dir() else None
+    if answer is None:
+        with state_lock(folder):
+            answer = {"devices": asyncio.run(plans_without_agent(site, options.device))}
+    if options.json:
+        print(json.dumps(answer["devices"], indent=2, ensure_ascii=False))
+    else:
+        print("\n\n".join(plan_text(device) for device in answer["devices"]))
+    return 3 if any(device["error"] for device in answer["devices"]) else 0
+
+
+def _values(options: argparse.Namespace) -> int:
     from edge_agent.config import load_site
     from edge_agent.control import ask, state_lock
     from edge_agent.inspection import read_without_agent, reading_text

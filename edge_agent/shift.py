@@ -18,8 +18,10 @@ from typing import Any
 from edge_agent import __version__
 from edge_agent.cloud.mapping import to_events
 from edge_agent.cloud.vocabulary import device_type_of
+from edge_agent.codec.read_plan import Span
 from edge_agent.config import Site
 from edge_agent.devices import Devices
+from edge_agent.drivers import BadAddress
 from edge_agent.inspection import Answer, describe_sample
 from edge_agent.metering.metering import Metering
 from edge_agent.model.clock import Clock, utc_text
@@ -40,18 +42,19 @@ STOP_S = 3.0  # how long an upload in flight may take to be settled when the age
 
 @dataclass
 class _Memory:
-    """What was learnt about devices and outlives a restart: serial numbers, and which roles a device really has."""
+    """What was learnt about devices and outlives a restart: serial numbers, which roles a device really has, what it refuses."""
 
     serials: dict[str, str] = field(default_factory=dict)
     roles: dict[str, list[str]] = field(default_factory=dict)
+    bad_addresses: dict[str, list[list[Any]]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str) -> _Memory:
         data = json.loads(text)
-        return cls(data.get("serials", {}), data.get("roles", {}))
+        return cls(data.get("serials", {}), data.get("roles", {}), data.get("bad_addresses", {}))
 
     def to_json(self) -> str:
-        return json.dumps({"serials": self.serials, "roles": self.roles})
+        return json.dumps({"serials": self.serials, "roles": self.roles, "bad_addresses": self.bad_addresses})
 
 
 class Shift:
@@ -70,6 +73,7 @@ class Shift:
         self._points: dict[str, MeterPoint] = {}
         self._metering = self._new_metering(metering_state)
         self._devices = Devices(site.devices, site.mqtt, clock, memory.serials)
+        self._recall_bad_addresses()
         self._client = MoostClient(site.account, clock)
         self.uploader = Uploader(outbox, self._client, site.upload, clock, site.interval_s)
         self._pending: list[Event] = []
@@ -204,6 +208,20 @@ class Shift:
             self._use(setup, sample)
         return [describe_sample(setup, sample) for setup, sample in zip(chosen, samples, strict=True)]
 
+    async def plans(self, device: str) -> list[Answer]:
+        """The requests of one poll of a device (of all: empty), as `read --plan` shows them. Raises EdgeAgentError for an unknown one."""
+        from edge_agent.planning import plans
+
+        return await plans(self._site.devices, device, self._devices.drivers)
+
+    def _recall_bad_addresses(self) -> None:
+        """What the devices refused before the restart is not asked for again until its day is over."""
+        for device, driver in self._devices.drivers.items():
+            try:
+                driver.bad_addresses = [BadAddress(Span(*row[:4]), *row[4:]) for row in self._memory.bad_addresses.get(device, [])]
+            except (TypeError, ValueError) as error:  # written by another version, or damaged: it will be found out anew
+                log.warning("%s: the stored bad addresses cannot be used (%s)", device, error)
+
     # storing
 
     def _take(self, outcomes: Iterable[Outcome]) -> None:
@@ -228,6 +246,7 @@ class Shift:
         async with self._storing:
             events = list(self._pending)
             self._memory.serials |= self._devices.serials
+            self._memory.bad_addresses |= {device: _rows(driver.bad_addresses) for device, driver in self._devices.drivers.items()}
             state = {"metering": json.dumps(self._metering.state()), "memory": self._memory.to_json()}
             try:
                 await self._outbox.commit(events, state)
@@ -262,6 +281,10 @@ class Shift:
             {"id": point.id, "type": device_type_of(point.role, point.device_type).value, "name": point.name, "product_name": models[point.device_id]}
             for point in self._points.values()
         ]
+
+
+def _rows(bad: Iterable[BadAddress]) -> list[list[Any]]:
+    return [[one.span.unit, one.span.table, one.span.address, one.span.count, one.again_at, one.reason] for one in bad]
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -23,6 +23,7 @@ FLOORS = [
     "config",
     "devices",
     "inspection",
+    "planning",
     "control",
     "shift",
     "agent",

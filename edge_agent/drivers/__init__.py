@@ -6,13 +6,27 @@ read function codes, and on MQTT only the requests that a device needs in order 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from edge_agent.codec.read_plan import Span
 from edge_agent.model.measurements import Role, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class BadAddress:
+    """Registers that a device refuses: not asked for until `again_at` (UTC epoch seconds), for this reason."""
+
+    span: Span
+    again_at: float
+    reason: str
 
 
 class Driver(Protocol):
     """One device. A fault of the device is no exception but a Sample that says so."""
+
+    bad_addresses: Sequence[BadAddress]  # what to leave out of the requests; given back after a restart
 
     @property
     def serial(self) -> str:

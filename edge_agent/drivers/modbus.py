@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 
 from edge_agent.codec.read_plan import Block
+from edge_agent.drivers import BadAddress
 from edge_agent.drivers.modbus_link import ModbusLink, jittered
 from edge_agent.drivers.modbus_meeting import Acquaintance, meet, read_serial
 from edge_agent.drivers.modbus_plan import limits_of
@@ -51,6 +53,25 @@ class ModbusDriver:
     def plan(self) -> tuple[Block, ...]:
         """The requests of one poll; empty until the device has been met."""
         return tuple(poll.block for poll in self._poller.polls)
+
+    @property
+    def poller(self) -> Poller:
+        """What is asked of the device, and what is left out."""
+        return self._poller
+
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """Points that the device does not have, and why; empty until it has been met."""
+        return self._met.missing if self._met else {}
+
+    @property
+    def bad_addresses(self) -> Sequence[BadAddress]:
+        """What the device refuses to give."""
+        return self._poller.to_remember()
+
+    @bad_addresses.setter
+    def bad_addresses(self, bad: Sequence[BadAddress]) -> None:
+        self._poller.remember(bad)
 
     @property
     def roles(self) -> frozenset[Role] | None:

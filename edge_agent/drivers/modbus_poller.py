@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edge_agent.codec.read_plan import Block, Limits, Span, halves, plan
+from edge_agent.drivers import BadAddress
 from edge_agent.drivers.modbus_link import ModbusLink
 from edge_agent.drivers.modbus_plan import Poll, Register
 from edge_agent.model.clock import Clock
@@ -61,10 +62,47 @@ class Poller:
         self._constants = {}
         self._plan_is_old = True
 
-    async def readings(self) -> dict[str, Reading]:
-        """All registers' readings now. Raises DeviceError when the device answered nothing at all."""
+    @property
+    def once_read(self) -> tuple[str, ...]:
+        """The points that are not asked for any more: they were read and do not change."""
+        return tuple(self._constants)
+
+    def plan(self) -> tuple[Poll, ...]:
+        """The requests of the next round."""
         if self._plan_is_old or self._clock.monotonic() >= self._again_at:
             self._make_polls()
+        return tuple(self.polls)
+
+    def points_in(self, span: Span) -> list[str]:
+        """The points that are made of exactly these registers."""
+        return [register.name for register in self._registers if register.span == span]
+
+    def left_out(self) -> tuple[BadAddress, ...]:
+        """What is not asked for now, also when that is only for minutes."""
+        return self._bad(self._refused)
+
+    def to_remember(self) -> tuple[BadAddress, ...]:
+        """What the device has never given: worth keeping over a restart."""
+        return self._bad({span: one for span, one in self._refused.items() if one.quality is Quality.NOT_AVAILABLE})
+
+    def _bad(self, refused: Mapping[Span, _Refused]) -> tuple[BadAddress, ...]:
+        """Without what the profile does not want any more."""
+        offset = self._clock.now() - self._clock.monotonic()
+        wanted = {register.span for register in self._registers} or refused.keys()
+        return tuple(BadAddress(span, one.again_at + offset, one.reason) for span, one in sorted(refused.items()) if span in wanted)
+
+    def remember(self, bad: Iterable[BadAddress]) -> None:
+        """Leaves out what was refused before a restart, until it is due again (a clock that was wrong makes it a day at most)."""
+        now = self._clock.monotonic()
+        for one in bad:
+            wait = min(one.again_at - self._clock.now(), _ASK_AGAIN_S)
+            if wait > 0:
+                self._refused[one.span] = _Refused(now + wait, Quality.NOT_AVAILABLE, one.reason)
+        self._plan_is_old = True
+
+    async def readings(self) -> dict[str, Reading]:
+        """All registers' readings now. Raises DeviceError when the device answered nothing at all."""
+        self.plan()
         readings: dict[str, Reading] = {}
         await self._ask_all(readings)
         readings |= self._constants

@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edge_agent.codec.payloads import MISSING, Path, Payload, compile_path, find, parse_payload
 from edge_agent.codec.topics import TopicFilter, topic_filter
 from edge_agent.codec.values import Raw, key_of
+from edge_agent.drivers import BadAddress
 from edge_agent.drivers.mqtt_hub import Arrival, MqttHub
 from edge_agent.model.clock import Clock
 from edge_agent.model.measurements import Quality, Reading, Role, Sample
@@ -99,6 +101,7 @@ class MqttDriver:
         self._spec = setup.profile.spec
         self._hub = hub
         self._clock = clock
+        self.bad_addresses: Sequence[BadAddress] = ()  # over MQTT nothing is addressed
         self._wanted_serial = setup.serial or known_serial
         self._parameters = _parameters(setup, hub.client_id)
         self._rows = payload_rows(setup, self._parameters)
