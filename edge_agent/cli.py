@@ -18,6 +18,7 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.model.errors import ConfigError, EdgeAgentError
+from edge_agent.scan.options import add_options as add_scan_options
 
 DEFAULT_CONFIG = "/etc/edge-agent/agent.yaml"
 
@@ -82,6 +83,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     queue.add_argument("--json", action="store_true", help="print JSON")
     queue.add_argument("--limit", type=int, default=50, metavar="N", help="rows to list (default: 50)")
+
+    scan = commands.add_parser(
+        "scan",
+        help="find devices on the network and the broker",
+        description="Finds Modbus and MQTT devices, and the profiles that fit them. Only reads.",
+    )
+    add_scan_options(scan, DEFAULT_CONFIG)
+    scan.set_defaults(run=_scan, verbose=False)
 
     profiles = commands.add_parser("profiles", help="show the library of device profiles", description="The library of device profiles.")
     profiles.add_argument("action", nargs="?", default="list", choices=["list", "show", "check"], help="check: a profile of your own (default: list)")
@@ -178,6 +187,12 @@ def _values(options: argparse.Namespace) -> int:
     else:
         print("\n\n".join(reading_text(device) for device in answer["devices"]))
     return 3 if any(device["error"] for device in answer["devices"]) else 0
+
+
+def _scan(options: argparse.Namespace) -> int:
+    from edge_agent.scan.command import run
+
+    return run(options, DEFAULT_CONFIG)
 
 
 def _queue(options: argparse.Namespace) -> int:

@@ -43,19 +43,20 @@ Fault = Callable[[Request], Awaitable[ExcCodes | None]]
 class RegisterServer:
     """Serves registers over Modbus TCP; notes requests and connections; `fault` may sleep or give an exception code."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[Request] = []
         self.functions: set[int] = set()
         self.connections = 0
         self.fault: Fault | None = None
-        self.port = 0
+        self.host = host
+        self.port = port
         self._server: ModbusTcpServer | None = None
 
     async def start(self, units: Mapping[int, Mapping[str, Words]], rtu: bool = False) -> None:
         """Units by id, each with its tables (holding, input), each with words by address. Other addresses are illegal."""
         devices = [self._device(unit, tables) for unit, tables in units.items()]
         framer = FramerType.RTU if rtu else FramerType.SOCKET
-        address = ("127.0.0.1", self.port)
+        address = (self.host, self.port)
         self._server = ModbusTcpServer(devices, address=address, framer=framer, trace_pdu=self._on_pdu, trace_connect=self._on_connection)
         await self._server.serve_forever(background=True)
         assert isinstance(self._server.transport, asyncio.Server)
@@ -114,8 +115,10 @@ def _runs(words: Words) -> list[SimData]:
 
 
 @asynccontextmanager
-async def serving(units: Mapping[int, Mapping[str, Words]], rtu: bool = False) -> AsyncIterator[RegisterServer]:
-    server = RegisterServer()
+async def serving(
+    units: Mapping[int, Mapping[str, Words]], rtu: bool = False, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[RegisterServer]:
+    server = RegisterServer(host, port)
     await server.start(units, rtu)
     try:
         yield server
