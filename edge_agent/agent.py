@@ -52,7 +52,10 @@ class Agent:
         with state_lock(folder):
             outbox = await Outbox.open(self._site.database, self._site.max_size)
             try:
-                async with listening(folder, {"read": self._answer_read, "plan": self._answer_plan, "queue": self._answer_queue(outbox)}):
+                async with listening(
+                    folder,
+                    {"read": self._answer_read, "plan": self._answer_plan, "balance": self._answer_balance, "queue": self._answer_queue(outbox)},
+                ):
                     while not stop.is_set():
                         self._reload.clear()
                         async with Shift.started(self._site, self._clock, outbox) as self._shift:
@@ -66,6 +69,9 @@ class Agent:
 
     async def _answer_plan(self, request: dict[str, Any]) -> Answer:
         return {"devices": await self._working_shift.plans(str(request.get("device") or ""))}
+
+    async def _answer_balance(self, request: dict[str, Any]) -> Answer:
+        return await self._working_shift.check_balance(float(request.get("seconds") or 0))
 
     @property
     def _working_shift(self) -> Shift:

@@ -68,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     read = _command(commands, "read", _read, "show one reading of each point now")
     read.add_argument("device", nargs="?", default="", metavar="DEVICE", help="the device's id (default: all)")
     read.add_argument("--plan", action="store_true", help="show the requests of one poll, and what is left out of them")
+    read.add_argument("--balance", action="store_true", help="watch all devices for a minute: do their signs, factors and roles fit together?")
+    read.add_argument("--seconds", type=float, default=60.0, metavar="N", help="how long to watch for --balance (default: 60)")
     read.add_argument("--json", action="store_true", help="print JSON")
     read.add_argument(
         "--wait", type=float, default=10.0, metavar="SECONDS", help="how long to listen for MQTT devices when no agent runs (default: 10)"
@@ -150,7 +152,27 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace) -> int:
+    if options.balance:
+        return _balance(options)
     return _plan(options) if options.plan else _values(options)
+
+
+def _balance(options: argparse.Namespace) -> int:
+    from edge_agent.balance_check import balance_text, watch_without_agent
+    from edge_agent.config import load_site
+    from edge_agent.control import ask, state_lock
+
+    if options.device:
+        raise EdgeAgentError("the balance is one of all devices: leave DEVICE out")
+    site = load_site(options.config)
+    folder = site.database.parent
+    request = {"command": "balance", "seconds": options.seconds}
+    answer = ask(folder, request, options.seconds + 60) if folder.is_dir() else None
+    if answer is None:
+        with state_lock(folder):
+            answer = asyncio.run(watch_without_agent(site, options.seconds))
+    print(json.dumps(answer, indent=2, ensure_ascii=False) if options.json else balance_text(answer))
+    return 1 if answer["wrong"] else 0
 
 
 def _plan(options: argparse.Namespace) -> int:

@@ -214,6 +214,12 @@ class Shift:
 
         return await plans(self._site.devices, device, self._devices.drivers)
 
+    async def check_balance(self, seconds: float) -> Answer:
+        """The balance of the house over so many seconds, as `read --balance` shows it."""
+        from edge_agent.balance_check import watch
+
+        return await watch(self._site.devices, self._devices.drivers, self._clock, seconds, self._use)
+
     def _recall_bad_addresses(self) -> None:
         """What the devices refused before the restart is not asked for again until its day is over."""
         for device, driver in self._devices.drivers.items():

@@ -24,6 +24,7 @@ FLOORS = [
     "devices",
     "inspection",
     "planning",
+    "balance_check",
     "control",
     "shift",
     "agent",
