@@ -29,19 +29,26 @@ class Agent:
         self._site = site
         self._clock = clock
         self._reload = asyncio.Event()
+        self._reloading: asyncio.Task[None] | None = None
         self._shift: Shift | None = None
 
     def reload(self) -> None:
-        """Reads the site file again. A faulty one is refused with its mistakes, and the old one stays in force."""
+        """Reads the site file again, beside the running loops. A faulty one is refused with its mistakes, and the old one stays in force."""
+        self._reloading = asyncio.create_task(self._take_over(), name="reload")
+
+    async def _take_over(self) -> None:
         try:
-            site = load_site(self._site.file)
+            site = await asyncio.to_thread(load_site, self._site.file)
         except ConfigError as error:
             for problem in error.problems:
                 log.error("%s", problem)
             log.error("the site file was not taken over; the one from before stays in force")
             return
-        if site.database != self._site.database:
-            log.error("storage.path cannot change while the agent runs; restart it")
+        if (site.database, site.max_size) != (self._site.database, self._site.max_size):
+            log.error("storage: cannot change while the agent runs; restart it. The site file from before stays in force")
+            return
+        if self._shift is not None and self._shift.holds_unstored:
+            log.error("the site file was not taken over: the queue cannot be written, and what is held in memory would be lost")
             return
         self._site = site
         self._reload.set()
@@ -54,7 +61,13 @@ class Agent:
             try:
                 async with listening(
                     folder,
-                    {"read": self._answer_read, "plan": self._answer_plan, "balance": self._answer_balance, "queue": self._answer_queue(outbox)},
+                    {
+                        "read": self._answer_read,
+                        "plan": self._answer_plan,
+                        "balance": self._answer_balance,
+                        "record": self._answer_record,
+                        "queue": self._answer_queue(outbox),
+                    },
                 ):
                     while not stop.is_set():
                         self._reload.clear()
@@ -66,6 +79,11 @@ class Agent:
 
     async def _answer_read(self, request: dict[str, Any]) -> Answer:
         return {"devices": await self._working_shift.read_now(str(request.get("device") or ""))}
+
+    async def _answer_record(self, request: dict[str, Any]) -> Answer:
+        if self._shift is None:
+            raise EdgeAgentError("the agent is starting; ask again in a moment")
+        return await self._shift.record(str(request.get("device")), float(request.get("seconds") or 0), bool(request.get("anonymous")))
 
     async def _answer_plan(self, request: dict[str, Any]) -> Answer:
         return {"devices": await self._working_shift.plans(str(request.get("device") or ""))}

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -20,6 +21,8 @@ from edge_agent.model.errors import AgentBusy, EdgeAgentError, StorageError
 
 Answer = dict[str, Any]
 Handler = Callable[[dict[str, Any]], Awaitable[Answer]]
+
+log = logging.getLogger(__name__)
 
 _SOCKET = "edge-agent.sock"
 _LOCK = "edge-agent.lock"
@@ -32,6 +35,8 @@ def state_lock(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        if os.geteuid() == 0:  # a command of root's must not shut the service's own user out
+            os.fchown(handle, folder.stat().st_uid, folder.stat().st_gid)
     except OSError as error:
         raise StorageError(f"{folder}: {error.strerror}; the agent keeps its queue there, so make it writable or set storage.path") from None
     try:
@@ -92,6 +97,9 @@ async def _answer(line: bytes, handlers: dict[str, Handler]) -> Answer:
         return await handler(request)
     except EdgeAgentError as error:
         return {"error": str(error)}
+    except Exception as error:
+        log.exception("a command was answered with a fault")
+        return {"error": f"a fault in the agent ({type(error).__name__}: {error}); its log has more"}
 
 
 def ask(folder: Path, request: dict[str, Any], timeout_s: float = 60.0) -> Answer | None:

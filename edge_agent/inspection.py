@@ -81,7 +81,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def queue_answer(queue: Queue, request: Answer) -> Answer:
     """`queue stats | list | dead | retry` on the open queue. Raises EdgeAgentError for another action."""
-    action, limit = request.get("action"), int(request.get("limit") or 50)
+    action, limit = request.get("action"), request.get("limit") or 50
+    if not isinstance(limit, int) or not 0 < limit <= 100_000:
+        raise EdgeAgentError(f"the limit is a number from 1 to 100000, not {limit!r}")
     if action == "stats":
         return {"stats": queue.stats()}
     if action == "list":

@@ -11,9 +11,9 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
 from edge_agent import __version__
 from edge_agent.cloud.mapping import to_events
@@ -34,27 +34,37 @@ from edge_agent.profiles.setup import DeviceSetup
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 CLOCK_STEP_S = 2.0  # wall and monotonic time further apart than this between two polls: the clock was set
 GATHER_S = 0.5  # what closes within this time of each other is stored in one transaction
 RETRY_STORE_S = 10.0  # between attempts to write a queue that could not be written
+READ_S = 120.0  # a device that takes longer for one round hangs: a slow bus of many units needs some ten seconds
 STOP_S = 3.0  # how long an upload in flight may take to be settled when the agent stops
 
 
 @dataclass
 class _Memory:
-    """What was learnt about devices and outlives a restart: serial numbers, which roles a device really has, what it refuses."""
+    """What was learnt about devices and outlives a restart, by device. It is of no use once a device has another profile."""
 
+    profiles: dict[str, str]
     serials: dict[str, str] = field(default_factory=dict)
-    roles: dict[str, list[str]] = field(default_factory=dict)
+    roles: dict[str, list[str]] = field(default_factory=dict)  # those that a device really has, where it tells
     bad_addresses: dict[str, list[list[Any]]] = field(default_factory=dict)
 
     @classmethod
-    def from_json(cls, text: str) -> _Memory:
-        data = json.loads(text)
-        return cls(data.get("serials", {}), data.get("roles", {}), data.get("bad_addresses", {}))
+    def from_state(cls, state: Any, setups: Iterable[DeviceSetup]) -> _Memory:
+        data = state if isinstance(state, dict) else {}
+        profiles = {setup.id: setup.profile.name for setup in setups}
+        known = {device for device, profile in profiles.items() if data.get("profiles", {}).get(device) == profile}
+
+        def of(name: str) -> dict[str, Any]:
+            return {device: value for device, value in data.get(name, {}).items() if device in known}
+
+        return cls(profiles, of("serials"), of("roles"), of("bad_addresses"))
 
     def to_json(self) -> str:
-        return json.dumps({"serials": self.serials, "roles": self.roles, "bad_addresses": self.bad_addresses})
+        return json.dumps(asdict(self))
 
 
 class Shift:
@@ -68,6 +78,9 @@ class Shift:
         self._clock = clock
         self._outbox = outbox
         self._memory = memory
+        self._closed = False
+        self._asked: set[asyncio.Task[Any]] = set()
+        self._points_changed = asyncio.Event()
         self._setups = {setup.id: setup for setup in site.devices}
         self._rows = {setup.id: meanings(setup) for setup in site.devices}
         self._points: dict[str, MeterPoint] = {}
@@ -91,8 +104,8 @@ class Shift:
         """Runs the loops while the block does; leaves everything that was measured on disk."""
         for warning in site.warnings:
             log.warning("%s", warning)
-        state = json.loads(await outbox.load_state("metering") or "null")
-        memory = _Memory.from_json(await outbox.load_state("memory") or "{}")
+        state = _loaded(await outbox.load_state("metering"))
+        memory = _Memory.from_state(_loaded(await outbox.load_state("memory")), site.devices)
         shift = cls(site, clock, outbox, state, memory)
         log.info("edge-agent %s: %d devices, building %s, queue %s", __version__, len(site.devices), site.account.building_id, site.database)
         stop = asyncio.Event()
@@ -104,7 +117,8 @@ class Shift:
             yield shift
         finally:
             shift.failure.cancel()
-            await _cancel([*loops, *shift._reading.values()])
+            shift._closed = True
+            await _cancel([*loops, *shift._reading.values(), *shift._asked])
             stop.set()
             await shift._end(upload)
 
@@ -148,7 +162,8 @@ class Shift:
 
     async def _read(self, setup: DeviceSetup) -> None:
         try:
-            self._use(setup, await self._devices.drivers[setup.id].read())
+            async with asyncio.timeout(READ_S):
+                self._use(setup, await self._devices.drivers[setup.id].read())
             self._faults.pop(setup.id, None)
         except Exception as error:  # a fault of ours in one device's data must not end the others
             self._report_fault(setup.id, f"{type(error).__name__}: {error}")
@@ -164,6 +179,8 @@ class Shift:
         self._faults[device] = fault
 
     def _use(self, setup: DeviceSetup, sample: Sample) -> None:
+        if self._closed:
+            return
         self._watch_clock()
         self._learn_roles(setup)
         for point_id, readings in measurements(self._rows[setup.id], sample).items():
@@ -177,11 +194,12 @@ class Shift:
             return
         self._memory.roles[setup.id] = sorted(roles)
         self._metering = self._new_metering(self._metering.state())
+        self._points_changed.set()
 
     def _new_metering(self, state: Any) -> Metering:
         """Metering of the measuring points that are there, as far as is known."""
-        present = self._memory.roles
-        points = [point for setup in self._site.devices for point in meter_points(setup) if point.role in present.get(setup.id, list(Role))]
+        there = {setup.id: self._memory.roles.get(setup.id) or list(Role) for setup in self._site.devices}
+        points = [point for setup in self._site.devices for point in meter_points(setup) if point.role in there[setup.id]]
         self._points = {point.id: point for point in points}
         site, excess = self._site, self._site.decisions.excess_intervals
         try:
@@ -200,13 +218,50 @@ class Shift:
 
     async def read_now(self, device: str) -> list[Answer]:
         """One reading of a device (of all: empty) now, as `read` shows it. Raises EdgeAgentError for an unknown one."""
-        if device and device not in self._setups:
+        chosen = [self._setup(device)] if device else list(self._setups.values())
+        return list(await self._while_open(asyncio.gather(*(self._read_and_describe(setup) for setup in chosen))))
+
+    async def _read_and_describe(self, setup: DeviceSetup) -> Answer:
+        sample = await self._devices.drivers[setup.id].read()
+        self._use(setup, sample)
+        return describe_sample(setup, sample)
+
+    async def _while_open(self, work: Awaitable[T]) -> T:
+        """Work that a command asked for; ends with the shift. Raises EdgeAgentError when the shift ended first."""
+        task = asyncio.ensure_future(work)
+        self._asked.add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._closed:
+                raise EdgeAgentError("the site file was read anew meanwhile; ask again") from None
+            raise
+        finally:
+            self._asked.discard(task)
+
+    def _setup(self, device: str) -> DeviceSetup:
+        if device not in self._setups:
             raise EdgeAgentError(f"there is no device {device!r}; known: {', '.join(self._setups)}")
-        chosen = [self._setups[device]] if device else list(self._setups.values())
-        samples = await asyncio.gather(*(self._devices.drivers[setup.id].read() for setup in chosen))
-        for setup, sample in zip(chosen, samples, strict=True):
-            self._use(setup, sample)
-        return [describe_sample(setup, sample) for setup, sample in zip(chosen, samples, strict=True)]
+        return self._setups[device]
+
+    async def record(self, device: str, seconds: float, anonymous: bool) -> Answer:
+        """A recording of a device, made beside its polls. Raises EdgeAgentError for an unknown one, or one that cannot be read."""
+        from edge_agent.recorder import finished, listen, recorder_of
+
+        setup = self._setup(device)
+        recorder = recorder_of(self._devices, setup, self._clock)
+        began = self._clock.monotonic()
+        try:
+            while busy := self._reading.get(setup.id):
+                await asyncio.wait([busy])
+            first = self._reading[setup.id] = asyncio.create_task(recorder.begin(), name=f"record {setup.id}")  # in place of its polls
+            first.add_done_callback(lambda _: self._reading.pop(setup.id, None))
+            await first
+            await listen(recorder, self._clock, seconds, None, asyncio.Event())
+            recorded = await finished(recorder, setup, self._clock, self._clock.monotonic() - began, anonymous)
+        finally:
+            await recorder.close()
+        return recorded.to_json()
 
     async def plans(self, device: str) -> list[Answer]:
         """The requests of one poll of a device (of all: empty), as `read --plan` shows them. Raises EdgeAgentError for an unknown one."""
@@ -238,6 +293,7 @@ class Shift:
             self._pending += found
             if self._flushing is None:
                 self._flushing = asyncio.create_task(self._flush(), name="store")
+                self._flushing.add_done_callback(self._on_end_of_loop)
 
     async def _flush(self) -> None:
         try:
@@ -265,6 +321,11 @@ class Shift:
         self.uploader.wake()
         return True
 
+    @property
+    def holds_unstored(self) -> bool:
+        """True while events are held in memory because the queue cannot be written."""
+        return self._storage_failed
+
     def _not_stored(self, error: StorageError) -> bool:
         if not self._storage_failed:
             log.error("%s; %d events are held in memory until the queue can be written", error, len(self._pending))
@@ -274,12 +335,15 @@ class Shift:
     # the building
 
     async def _register(self) -> None:
-        """Creates or updates the building, once, as soon as the cloud lets it."""
+        """Creates or updates the building as soon as the cloud lets it, and again when a device turns out to have other roles."""
         if self._site.building is None:
             return
         from edge_agent.uplink.registration import keep_registered
 
-        await keep_registered(self._client, self._site.building, self._cloud_devices(), self._outbox, self._clock)
+        while True:
+            self._points_changed.clear()
+            await keep_registered(self._client, self._site.building, self._cloud_devices(), self._outbox, self._clock)
+            await self._points_changed.wait()
 
     def _cloud_devices(self) -> list[dict[str, str]]:
         models = {setup.id: f"{setup.profile.spec.vendor} {next(iter(setup.profile.spec.models), '')}".strip() for setup in self._site.devices}
@@ -291,6 +355,15 @@ class Shift:
 
 def _rows(bad: Iterable[BadAddress]) -> list[list[Any]]:
     return [[one.span.unit, one.span.table, one.span.address, one.span.count, one.again_at, one.reason] for one in bad]
+
+
+def _loaded(text: str | None) -> Any:
+    """What was stored; None when nothing was, or when it is damaged (then it begins anew)."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError as error:
+        log.error("stored state is damaged (%s); it begins anew", error)
+        return None
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

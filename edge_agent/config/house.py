@@ -69,6 +69,8 @@ def _profile(findings: Findings, device: DeviceSection, at: Location) -> DeviceP
 
 def _setup(findings: Findings, site: SiteSection, device: DeviceSection, profile: DeviceProfile, at: Location) -> DeviceSetup | None:
     before = len(findings.problems)
+    if device.poll_interval is not None and not 0.01 <= device.poll_interval <= site.reporting.interval:
+        findings.wrong((*at, "poll_interval"), f"{device.id}: poll_interval: is longer than the interval, or next to nothing", "write 10s")
     if device.variant is not None:
         if device.variant not in profile.spec.variants:
             hint = nearest(device.variant, profile.spec.variants) or "the profile has none"
@@ -113,6 +115,9 @@ def _role(findings: Findings, device: DeviceSection, profile: DeviceProfile, at:
 
 def _check_several_roles(findings: Findings, device: DeviceSection, profile: DeviceProfile, at: Location) -> None:
     own = sorted(role.value for role in profile.roles)
+    for key, given in (("invert", device.invert), ("scale", device.scale != 1)):
+        if given:
+            findings.wrong((*at, key), f"{device.id}: {profile.name} has several roles, which {key}: would all turn", f"leave {key}: out")
     if device.role is not None:
         text = f"{device.id}: {profile.name} has several roles ({', '.join(own)})"
         findings.wrong((*at, "role"), text, "leave role: out, or choose with roles: [...]")

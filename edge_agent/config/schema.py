@@ -66,7 +66,7 @@ class StorageSection(Section):
     """Where the queue is, and how large it may grow."""
 
     path: str = "edge-agent.db"
-    max_size: Size = 256_000_000
+    max_size: Size = Field(256_000_000, ge=1_000_000)
 
 
 class MqttSection(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from edge_agent.profiles.setup import DeviceSetup
 from edge_agent.uplink.client import MoostAccount
 from edge_agent.uplink.registration import Building
 from edge_agent.uplink.uploader import UploadSettings
+
+_PACKAGED = Path("/etc/edge-agent"), Path("/var/lib/edge-agent")  # site file and state of a packaged installation
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def load_site(path: Path) -> Site:
         ),
         household=vocabulary.HouseholdDevice(reporting.household_id, reporting.household_name),
         upload=UploadSettings(backfill_after_s=section.upload.backfill_after, batch_size=section.upload.batch_size),
-        database=Path(os.environ.get("STATE_DIRECTORY") or findings.path.parent) / section.storage.path,
+        database=_state_folder(findings.path.parent) / section.storage.path,
         max_size=section.storage.max_size,
         mqtt=mqtt,
         devices=devices,
@@ -113,6 +115,14 @@ def _without(document: Document, mistakes: Iterable[Location]) -> Document:
     return Document(document.file, data, lines)
 
 
+def _state_folder(folder: Path) -> Path:
+    """Where a relative `storage.path` begins: beside the site file, but for a packaged installation in its state folder.
+
+    It does not come from the environment, so that the service and a command from a shell find the same queue.
+    """
+    return _PACKAGED[1] if folder == _PACKAGED[0] else folder
+
+
 def _account(findings: Findings, moost: MoostSection) -> MoostAccount | None:
     checks = (
         ("customer_id", vocabulary.customer_id_problem(moost.customer_id)),
@@ -127,17 +137,30 @@ def _account(findings: Findings, moost: MoostSection) -> MoostAccount | None:
         findings.wrong(("moost", "base_url"), f"moost.base_url: {moost.base_url!r} is no address", "write https://api.moost.io")
     elif url.scheme == "http" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
         findings.wrong(("moost", "base_url"), "moost.base_url: the client secret would travel in the clear", "write https://")
-    ca_file = findings.file(moost.ca_file, ("moost", "ca_file"))
+    ca_file = _authority(findings, moost.ca_file, ("moost", "ca_file"))
     secret = client_secret(findings, moost)
     if secret is None:
         return None
     return MoostAccount(moost.base_url.rstrip("/"), moost.customer_id, moost.building_id, moost.client_id, secret, ca_file)
 
 
+def _authority(findings: Findings, name: str | None, at: Location) -> Path | None:
+    """A file with certificates of an authority; a mistake when it holds none."""
+    path = findings.file(name, at)
+    if path is not None and path.is_file():
+        try:
+            ssl.create_default_context(cafile=path)
+        except (OSError, ValueError) as error:
+            findings.wrong(at, f"{'.'.join(map(str, at))}: {path} holds no certificate that can be used ({error})", "it takes a file in PEM format")
+    return path
+
+
 def _check_reporting(findings: Findings, reporting: ReportingSection) -> None:
     at: Location = ("reporting",)
     if reporting.interval < 1 or 86400 % reporting.interval:
         findings.wrong((*at, "interval"), f"reporting.interval: {reporting.interval:g} s does not divide a day", "write 15m")
+    elif not reporting.interval.is_integer():
+        findings.wrong((*at, "interval"), "reporting.interval: takes whole seconds", "write 15m")
     elif reporting.interval != PLATFORM_INTERVAL_S:
         findings.warnings.append(f"reporting.interval is {reporting.interval:g} s: the platform asks for one update every 15 minutes (15m)")
     if not 0.01 <= reporting.poll_interval <= reporting.interval:
@@ -176,7 +199,7 @@ def _mqtt(findings: Findings, section: MqttSection | None) -> MqttSettings | Non
         host=url.hostname,
         port=port or (8883 if url.scheme == "mqtts" else 1883),
         tls=url.scheme == "mqtts",
-        ca_file=findings.file(section.ca_file, ("mqtt", "ca_file")),
+        ca_file=_authority(findings, section.ca_file, ("mqtt", "ca_file")),
         username=section.username,
         password=password or "",
         client_id=section.client_id,

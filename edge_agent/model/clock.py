@@ -32,7 +32,7 @@ class SystemClock:
         return time.time()
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.clock_gettime(time.CLOCK_BOOTTIME)  # unlike the plain monotonic clock it goes on while the machine is suspended
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
