@@ -12,6 +12,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from edge_agent.drivers.mqtt_hub import MqttSettings
 from edge_agent.inspection import table
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.errors import ConfigError, EdgeAgentError
@@ -38,8 +39,9 @@ def run(options: argparse.Namespace, default_config: str) -> int:
         check_target(options.write)
         account = account_of(options, running.document)
     broker = options.mqtt or running.broker
+    settings = running.settings(broker) if broker else None
     library = _library(running.remarks)
-    outcome = asyncio.run(_scan(options, networks, broker, library, running))
+    outcome = asyncio.run(_scan(options, networks, settings, library, running))
     if options.json:
         print(json.dumps(outcome.to_json(networks, options.ports), indent=2, ensure_ascii=False))
     else:
@@ -92,11 +94,14 @@ class Outcome:
 
 
 def _profile_cell(one: Found) -> str:
-    more = "".join(f" {name}={value}" for name, value in one.parameters.items())
+    more = f" variant={one.variant}" if one.variant else ""
+    more += "".join(f" {name}={value}" for name, value in one.parameters.items())
     return (" or ".join(one.profiles) or "-") + more + (f" (device {one.device_id})" if one.device_id else "")
 
 
-async def _scan(options: argparse.Namespace, networks: Sequence[IPv4Network], broker: str, library: Library, running: Running) -> Outcome:
+async def _scan(
+    options: argparse.Namespace, networks: Sequence[IPv4Network], broker: MqttSettings | None, library: Library, running: Running
+) -> Outcome:
     clock = SystemClock()
     hosts = hosts_of(networks)
     homes = sorted({profile.spec.modbus.unit for profile in library.values() if profile.spec.transport == "modbus"} - set(UNITS_THAT_MATTER))
@@ -107,7 +112,7 @@ async def _scan(options: argparse.Namespace, networks: Sequence[IPv4Network], br
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
     work = asyncio.create_task(sweep.run(scan, hosts, options.ports, running.lines, show))
     tasks: list[asyncio.Task[Any]] = [work]
-    heard = asyncio.create_task(listen(running.settings(broker), library, options.wait, clock)) if broker else None
+    heard = asyncio.create_task(listen(broker, library, options.wait, clock)) if broker is not None else None
     tasks += [heard] if heard is not None else []
     interrupted = await _until(tasks, stop, options.seconds)
     if show is not None:

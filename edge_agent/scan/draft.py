@@ -148,6 +148,8 @@ def _draft(one: Found, profile: DeviceProfile, ids: set[str], role: Role) -> dic
         entry |= {"connection": one.address, "unit": one.unit}
     else:
         entry["topic"] = one.topic
+    if one.variant:
+        entry["variant"] = one.variant
     if one.parameters:
         entry["parameters"] = dict(one.parameters)
     if profile.spec.role == "any":

@@ -20,6 +20,7 @@ class Found:
     profiles: tuple[str, ...]
     confidence: str
     parameters: Mapping[str, str] = field(default_factory=dict)  # of the profile, found in the topics
+    variant: str = ""  # of the profile, where the agent cannot tell it by itself
     topic: str = ""
     models: tuple[int, ...] = ()  # SunSpec
     reads_units: frozenset[int] = frozenset()  # that the profile reads on this line
@@ -39,6 +40,7 @@ class Found:
             "serial": self.serial,
             "profiles": list(self.profiles),
             "confidence": self.confidence,
+            "variant": self.variant,
             "parameters": dict(self.parameters),
             "sunspec_models": list(self.models),
             "device": self.device_id,

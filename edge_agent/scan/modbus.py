@@ -21,6 +21,7 @@ from edge_agent.model.clock import Clock
 from edge_agent.model.errors import DeviceError, DeviceRefused, GarbledAnswer, NoAnswer, NoConnection
 from edge_agent.model.measurements import Reading
 from edge_agent.profiles.derive import add_derived
+from edge_agent.profiles.library import DeviceProfile
 from edge_agent.profiles.profile import ModbusSpec, ProfileSpec
 from edge_agent.profiles.setup import Connection, DeviceSetup
 from edge_agent.scan.fingerprint import Library, chosen, confidence, holds, maker, sources_of
@@ -170,7 +171,7 @@ class PortScan:
         for profile in self.library.values():
             spec = profile.spec
             if spec.transport == "modbus" and spec.modbus.unit == unit and spec.fingerprint:
-                register = self._registers(profile.name, unit, ()).get(spec.fingerprint[0].point)
+                register = self._registers(profile, unit, ()).get(spec.fingerprint[0].point)
                 if register is not None:
                     yield register.table, register.span.address, register.span.count
                     return
@@ -180,30 +181,31 @@ class PortScan:
 
         A `doubtful` unit, which may not exist, is only held against what is at home there or comes in numbers.
         """
-        connection = asker.link.connection
         chain = await self._chain(asker, unit)
-        common = await self._readings(asker, GENERAL, unit, chain, ("manufacturer", "model", "serial")) if chain and GENERAL in self.library else {}
-        fitting = []
+        general = self.library.get(GENERAL)
+        common = await self._readings(asker, general, unit, chain, ("manufacturer", "model", "serial")) if chain and general else {}
+        fitting: dict[str, DeviceProfile] = {}
         try:
             for name in self._candidates(unit, bool(chain), doubtful):
-                if await self._fits(asker, name, unit, chain):
-                    fitting.append(name)
+                if profile := await self._fitting(asker, self.library[name], unit, chain):
+                    fitting[name] = profile
                 asker.stop_if_silent()
         except _LeaveAlone:
             pass  # what fits so far is what can be said
         names = chosen(fitting, self.library)
-        spec = self.library[names[0]].spec if len(names) == 1 else None
-        serial = _text(common.get("serial")) or (await self._serial(asker, names[0], unit, chain) if spec else "")
+        known = fitting[names[0]] if len(names) == 1 else None
+        serial = _text(common.get("serial")) or (await self._serial(asker, known, unit, chain) if known else "")
         what = " ".join(filter(None, (_text(common.get("manufacturer")), _text(common.get("model")))))
         return Found(
-            address=str(connection),
+            address=str(asker.link.connection),
             unit=unit,
-            what=what or (maker(spec) if spec else ""),
+            what=what or (maker(known.spec) if known else ""),
             serial=serial,
             profiles=names,
-            confidence=confidence(spec) if spec else CHOOSE if names else UNKNOWN,
+            confidence=confidence(known.spec) if known else CHOOSE if names else UNKNOWN,
+            variant=known.variant if known and known.variant and known.spec.variants[known.variant].when is None else "",
             models=tuple(model.id for model in chain),
-            reads_units=frozenset(register.unit for register in self._registers(names[0], unit, chain).values()) if spec else frozenset(),
+            reads_units=frozenset(register.unit for register in self._registers(known, unit, chain).values()) if known else frozenset(),
         )
 
     def _candidates(self, unit: int, sunspec: bool, doubtful: bool) -> list[str]:
@@ -226,26 +228,38 @@ class PortScan:
                 continue
         return ()
 
-    async def _fits(self, asker: _Asker, name: str, unit: int, chain: tuple[Model, ...]) -> bool:
+    async def _fitting(self, asker: _Asker, profile: DeviceProfile, unit: int, chain: tuple[Model, ...]) -> DeviceProfile | None:
+        """The profile if it fits, else the first of its variants that does: a byte order must not hide a device."""
+        if await self._fits(asker, profile, unit, chain):
+            return profile
+        if await self._readings(asker, profile, unit, chain, (profile.spec.fingerprint[0].point,)):
+            for variant in profile.spec.variants:
+                if await self._fits(asker, varied := profile.in_variant(variant), unit, chain):
+                    return varied
+        return None
+
+    async def _fits(self, asker: _Asker, profile: DeviceProfile, unit: int, chain: tuple[Model, ...]) -> bool:
         """Asks for one mark after the other, until one does not hold."""
-        spec = self.library[name].spec
         readings: dict[str, Reading] = {}
-        for mark in spec.fingerprint:
-            readings |= await self._readings(asker, name, unit, chain, (mark.point,))
-            if not holds(mark, spec, readings.get(mark.point)):
+        for mark in profile.spec.fingerprint:
+            readings |= await self._readings(asker, profile, unit, chain, (mark.point,))
+            if not holds(mark, profile.spec, readings.get(mark.point)):
                 return False
-        return bool(spec.fingerprint)
+        return bool(profile.spec.fingerprint)
 
-    async def _serial(self, asker: _Asker, name: str, unit: int, chain: tuple[Model, ...]) -> str:
-        identity = self.library[name].spec.identity
-        return _text((await self._readings(asker, name, unit, chain, (identity,))).get(identity)) if identity else ""
+    async def _serial(self, asker: _Asker, profile: DeviceProfile, unit: int, chain: tuple[Model, ...]) -> str:
+        identity = profile.spec.identity
+        return _text((await self._readings(asker, profile, unit, chain, (identity,))).get(identity)) if identity else ""
 
-    async def _readings(self, asker: _Asker, name: str, unit: int, chain: tuple[Model, ...], points: Sequence[str]) -> dict[str, Reading]:
+    async def _readings(
+        self, asker: _Asker, profile: DeviceProfile, unit: int, chain: tuple[Model, ...], points: Sequence[str]
+    ) -> dict[str, Reading]:
         """The points that the device gives, with those they are made of."""
-        spec = self.library[name].spec
-        registers = self._registers(name, unit, chain)
+        spec = profile.spec
+        registers = self._registers(profile, unit, chain)
+        wanted = [point for point in points if point in spec.points]
         readings: dict[str, Reading] = {}
-        for point in sources_of(spec, [point for point in points if point in spec.points]):
+        for point in sources_of(spec, wanted):
             if (register := registers.get(point)) is None:
                 continue
             span = register.span
@@ -254,13 +268,12 @@ class PortScan:
             except DeviceError:
                 continue  # a point that is not there is no mark
             Poll(Block(span.unit, span.table, span.address, span.count, (span,)), [register]).readings(words, 0.0, readings)
-        if any(spec.points[point].sum or spec.points[point].first for point in points if point in spec.points):
+        if any(spec.points[point].sum or spec.points[point].first for point in wanted):
             add_derived(spec, readings, 0.0)
         return readings
 
-    def _registers(self, name: str, unit: int, chain: tuple[Model, ...]) -> dict[str, Register]:
+    def _registers(self, profile: DeviceProfile, unit: int, chain: tuple[Model, ...]) -> dict[str, Register]:
         """Where the profile's points are with the parameters' defaults; none of a profile that needs to be told more."""
-        profile = self.library[name]
         parameters = {name: one.default for name, one in profile.spec.parameters.items() if one.default is not None}
         if len(parameters) < len(profile.spec.parameters):
             return {}

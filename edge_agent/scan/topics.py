@@ -73,7 +73,7 @@ def _expression(text: str, spec: ProfileSpec, depth: int) -> str:
         else:
             seen.add(part)
             default = spec.parameters[part].default if part in spec.parameters else None
-            kind = r"\d+" if default and default.isdigit() else rf"[^/]+(?:/[^/]+){{0,{depth - 1}}}" if part == "topic" else "[^/]+"
+            kind = r"\d+" if default and default.isdigit() else rf"/?[^/]+(?:/[^/]+){{0,{depth - 1}}}" if part == "topic" else "[^/]+"
             parts.append(f"(?P<{part}>{kind})")
     return "".join(parts)
 
@@ -99,7 +99,8 @@ def identify(heard: Heard, library: Library) -> list[Found]:
             readings = _readings(profile, parameters, heard)
             if fits(profile.spec, readings):
                 topic = parameters.get("topic") or profile.spec.mqtt.topic or ""
-                more = tuple(sorted((key, value) for key, value in parameters.items() if key != "topic"))
+                usual = {key: one.default for key, one in profile.spec.parameters.items()}
+                more = tuple(sorted((key, value) for key, value in parameters.items() if key != "topic" and usual.get(key) != value))
                 fitting.setdefault((topic, more), {})[name] = _serial(profile.spec, readings)
     return [found for (topic, more), names in sorted(fitting.items()) for found in _found(topic, dict(more), names, library)]
 
@@ -158,7 +159,6 @@ def _found(topic: str, parameters: dict[str, str], serials: Mapping[str, str], l
     for names in _rivals(chosen(serials, library), library):
         spec = library[names[0]].spec
         single = len(names) == 1
-        usual = {name: one.default for name, one in spec.parameters.items()}
         yield Found(
             address=f"topic {topic}",
             unit=None,
@@ -166,7 +166,7 @@ def _found(topic: str, parameters: dict[str, str], serials: Mapping[str, str], l
             serial=serials[names[0]] if single else "",
             profiles=names,
             confidence=confidence(spec) if single else CHOOSE,
-            parameters={name: value for name, value in parameters.items() if usual.get(name) != value},
+            parameters=parameters,
             topic=topic,
         )
 

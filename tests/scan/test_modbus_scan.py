@@ -114,6 +114,13 @@ async def test_fingerprint_that_fits_two_profiles_names_both(serve: Serve, port:
     assert found.confidence == CHOOSE
 
 
+async def test_device_with_another_byte_order_is_found_with_its_variant(serve: Serve, port: int, port_scan: PortScan) -> None:
+    await serve("go-e-charger-modbus--bytes-swapped")
+    library = {"go-e-charger-modbus": load_profile("go-e-charger-modbus")}
+    (found,) = await scan_of(replace(port_scan, library=library), ["127.0.0.1"], port)
+    assert (found.profiles, found.variant) == (("go-e-charger-modbus",), "bytes-swapped")
+
+
 async def test_modbus_device_that_no_profile_fits_is_shown_as_such(port_scan: PortScan) -> None:
     async with serving({1: {"holding": {7: [1, 2, 3]}}}) as server:
         (found,) = await scan_of(port_scan, ["127.0.0.1"], server.port)
