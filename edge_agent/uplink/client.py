@@ -23,7 +23,8 @@ from edge_agent import __version__
 from edge_agent.model.clock import Clock
 from edge_agent.model.events import Event
 from edge_agent.outbox.rows import Queued
-from edge_agent.uplink.verdict import Kind, Verdict, judge, unreached
+from edge_agent.uplink.unanswered import no_answer
+from edge_agent.uplink.verdict import Kind, Verdict, judge
 from edge_agent.uplink.wire import EventWriter
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class MoostClient:
             timeout = (self._patience.connect_s, patience, patience, None)  # connect, read, write; for a free connection it waits
             response = await http.request(method, path, content=body, headers=headers, params=query, timeout=timeout)
         except Exception as error:  # whatever it is, its text may hold the URL or the token: only words of ours go on
-            return _no_answer(call, error)
+            return no_answer(call, error)
         verdict = judge(call, expected, response.status_code, response.headers, response.content, self._clock.now())
         return self._masked(verdict)
 
@@ -254,34 +255,3 @@ def _system_has_authorities() -> bool:
 
 def _body(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _no_answer(call: str, error: Exception) -> Verdict:
-    """An exception in words of ours: its own may hold the URL, so only the operating system's are quoted."""
-    cause = _cause(error)
-    if isinstance(cause, ssl.SSLError):
-        why = f"TLS is refused ({getattr(cause, 'verify_message', '') or cause.reason}); check the system's clock, `ca_file:` and the proxy"
-        return unreached(call, why, reached=True)
-    words = {
-        "ConnectTimeout": "no connection in time; check the network",
-        "ReadTimeout": "no answer in time",
-        "WriteTimeout": "the connection takes no more data",
-        "RemoteProtocolError": "the connection was closed without an answer",
-        "ReadError": "the connection broke",
-        "WriteError": "the connection broke",
-        "ProxyError": "the proxy refuses; check HTTPS_PROXY",
-    }
-    name = type(error).__name__
-    quoted = f" ({cause.strerror})" if isinstance(cause, OSError) and cause.strerror else ""
-    why = words.get(name, f"cannot be reached{quoted}; check the network" if name == "ConnectError" else f"failed ({name}){quoted}")
-    return unreached(call, why, reached=name not in ("ConnectError", "ConnectTimeout", "ProxyError"))
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The operating system's error at the bottom, or the error itself."""
-    seen = error
-    while (below := seen.__cause__ or seen.__context__) is not None:
-        seen = below
-        if isinstance(seen, ssl.SSLError):
-            return seen
-    return seen
