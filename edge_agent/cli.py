@@ -94,6 +94,19 @@ def _parser() -> argparse.ArgumentParser:
     add_scan_options(scan, DEFAULT_CONFIG)
     scan.set_defaults(run=_scan, verbose=False)
 
+    record = _command(commands, "record", _record, "write what a device says into one text file")
+    record.add_argument("device", metavar="DEVICE", help="the device's id")
+    record.add_argument("--minutes", type=float, default=2.0, metavar="N", help="for how long, up to 60 (default: 2)")
+    record.add_argument("--output", type=Path, metavar="FILE", help="where to write it (default: DEVICE.recording.yaml)")
+    record.add_argument("--anonymous", action="store_true", help="take the serial number out")
+
+    replay = commands.add_parser("replay", help="serve a recording as a device", description="A recording as a device on this machine, until Ctrl-C.")
+    replay.add_argument("file", type=Path, metavar="FILE", help="the recording")
+    replay.add_argument("--port", type=int, default=0, metavar="N", help="where to listen (default: a free port)")
+    replay.add_argument("--rtu", action="store_true", help="RTU frames over TCP, as through a serial gateway")
+    replay.add_argument("--broker", default="", metavar="URL", help="publish to this MQTT broker instead of an own one")
+    replay.set_defaults(run=_replay, verbose=False)
+
     profiles = commands.add_parser("profiles", help="show the library of device profiles", description="The library of device profiles.")
     profiles.add_argument("action", nargs="?", default="list", choices=["list", "show", "check"], help="check: a profile of your own (default: list)")
     profiles.add_argument("name", nargs="?", default="", metavar="PROFILE", help="a profile's name, or a file such as ./my-meter.yaml")
@@ -237,6 +250,18 @@ def _queue(options: argparse.Namespace) -> int:
     else:
         print(queue_text(answer))
     return 0
+
+
+def _record(options: argparse.Namespace) -> int:
+    from edge_agent.record import run
+
+    return run(options)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from edge_agent.demo.replay import run
+
+    return run(options)
 
 
 def _profiles(options: argparse.Namespace) -> int:

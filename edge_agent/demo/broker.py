@@ -64,6 +64,11 @@ class Broker:
         """Who is connected."""
         return list(self._clients)
 
+    @property
+    def filters(self) -> set[str]:
+        """What anyone subscribes to."""
+        return {wanted for client in self._clients.values() for wanted in client.filters}
+
     async def __aenter__(self) -> Broker:
         self._server = await asyncio.start_server(self._connected, *self._address)
         return self

@@ -16,7 +16,7 @@ from edge_agent.codec.read_plan import Block
 from edge_agent.drivers import BadAddress
 from edge_agent.drivers.modbus_link import ModbusLink, jittered
 from edge_agent.drivers.modbus_meeting import Acquaintance, meet, read_serial
-from edge_agent.drivers.modbus_plan import limits_of
+from edge_agent.drivers.modbus_plan import Register, limits_of
 from edge_agent.drivers.modbus_poller import Poller
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import DeviceError, NoAnswer, NoConnection, WrongDevice
@@ -80,6 +80,10 @@ class ModbusDriver:
             return None
         spec, missing = self._met.spec, self._met.missing
         return frozenset(Role(point.role) for name, point in spec.points.items() if point.role and is_there(spec, name, missing))
+
+    def register(self, point: str) -> Register | None:
+        """Where a point is on this very device; None until it has been met, and for a point that it does not have."""
+        return self._met.registers.get(point) if self._met else None
 
     async def read(self) -> Sample:
         async with self._reading:  # someone may ask for a reading while the device is polled

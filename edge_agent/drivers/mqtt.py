@@ -130,6 +130,17 @@ class MqttDriver:
         """None: over MQTT the profile alone tells."""
         return None
 
+    @property
+    def filters(self) -> list[TopicFilter]:
+        """All that the device is listened to on, each once."""
+        filters = [topics for row in self._rows for topics in (*row.filters, *([row.index_topic] if row.index_topic else []))]
+        return list({topics.text: topics for topics in [*filters, *(one.filter for one in self._availability)]}.values())
+
+    @property
+    def reply(self) -> str:
+        """The name under which the device answers to us."""
+        return self._parameters["reply"]
+
     async def read(self) -> Sample:
         now, monotonic = self._clock.now(), self._clock.monotonic()
         wrong = self._identity_error()
@@ -153,14 +164,9 @@ class MqttDriver:
     # hearing
 
     def _subscribe(self) -> None:
-        for topics in self._filters():
+        for topics in self.filters:
             self._hub.subscribe(topics, self._spec.mqtt.qos, self._on_message)
         self._hub.watch(self._on_connection)
-
-    def _filters(self) -> list[TopicFilter]:
-        """All that the device is listened to on, each once."""
-        filters = [topics for row in self._rows for topics in (*row.filters, *([row.index_topic] if row.index_topic else []))]
-        return list({topics.text: topics for topics in [*filters, *(one.filter for one in self._availability)]}.values())
 
     def _on_connection(self, connected: bool) -> None:
         for task in self._requests:
@@ -213,7 +219,7 @@ class MqttDriver:
         """A `+` stands for one device's name; a second one means that several devices speak there."""
         if topic in self._readers:
             return
-        for topics in self._filters():
+        for topics in self.filters:
             for name, value in (topics.captures(topic) or {}).items():
                 if self._captured.setdefault(name, value) != value:
                     self._others.setdefault(name, set()).add(value)
@@ -358,7 +364,7 @@ class MqttDriver:
     @property
     def _listening(self) -> str:
         """The device's topics in short: `go-eCharger/222819/#`, or the first of them."""
-        texts = [topics.text for topics in self._filters()]
+        texts = [topics.text for topics in self.filters]
         first, last = min(texts).split("/"), max(texts).split("/")
         common = 0
         while common < min(len(first), len(last)) and first[common] == last[common]:
