@@ -47,7 +47,7 @@ class Changes:
 
     def tick(self, now: float) -> list[Change]:
         """Calls the device offline once it has been silent for long enough while somebody listened."""
-        if self._good_at is None or self._watched_at is None or now - self._watched_at > self._offline_after_s:
+        if self._good_at is None or self._watched_at is None or self._good_at > now or now - self._watched_at > self._offline_after_s:
             self._good_at = now
         self._watched_at = now
         if now - self._good_at < self._offline_after_s or self._sent.get(Quantity.STATUS) == DeviceStatus.OFFLINE:
@@ -69,6 +69,11 @@ class Changes:
             self._good_at += offset_s
         if self._watched_at is not None:
             self._watched_at += offset_s
+
+    def forget_future(self, now: float) -> None:
+        """Nothing was heard later than `now`, whatever a wrong clock said."""
+        if self._good_at is not None and self._watched_at is not None:
+            self._good_at, self._watched_at = min(self._good_at, now), min(self._watched_at, now)
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as JSON has it."""

@@ -17,6 +17,9 @@ CONFIRM_READINGS = 3
 CONFIRM_S = 60.0
 CONFIRM_ZERO_S = 600.0  # a device that starts cold may read 0 for minutes before it knows its lifetime counter
 DAY_S = 86_400.0
+# Decision: what is dated up to an hour ahead of now waits for its time to come again, so that no end is sent twice;
+# what is dated further ahead was dated by a wrong clock: it begins anew, for nothing may stay frozen.
+AHEAD_S = 3600.0
 
 
 class Step(NamedTuple):
@@ -40,7 +43,7 @@ class Doubt(NamedTuple):
 class CounterTrack:
     """The last believed reading of a counter (its high-water mark) and a doubt, if there is one."""
 
-    __slots__ = ("_counter", "_doubt", "_moved_at", "_slack_wh", "at", "wh")
+    __slots__ = ("_counter", "_doubt", "_doubted_here", "_moved_at", "_read_here", "_slack_wh", "at", "wh")
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
@@ -49,6 +52,7 @@ class CounterTrack:
         self.wh = 0.0
         self._moved_at = 0.0  # when the counter last grew
         self._doubt: Doubt | None = None
+        self._read_here = self._doubted_here = False  # since `restore`, so by the clock that `shift` speaks of
 
     def feed(self, at: float, wh: float) -> tuple[Step, ...]:
         """What a reading adds: nothing while it is doubted, else a step up to `at` (two when a doubt ends)."""
@@ -72,7 +76,7 @@ class CounterTrack:
     def _believe(self, at: float, wh: float, energy_wh: float | None, note: str) -> tuple[Step, ...]:
         if energy_wh != 0.0:
             self._moved_at = at
-        self.at, self.wh, self._doubt = at, wh, None
+        self.at, self.wh, self._doubt, self._read_here = at, wh, None, True
         return (Step(at, energy_wh, note),)
 
     def _fallen(self, at: float, wh: float, grown: float) -> tuple[Step, ...]:
@@ -92,6 +96,7 @@ class CounterTrack:
         doubt = self._doubt
         if doubt is not None and at <= doubt.at:
             return ()
+        self._doubted_here = True
         if doubt is None or not -self._slack_wh <= wh - doubt.wh <= self._possible_wh(at, doubt.at):
             self._doubt = Doubt(at, wh, at, wh, 1)
             return ()
@@ -110,12 +115,20 @@ class CounterTrack:
         return (Step(doubt.first_at, 0.0 if from_zero else None, note), Step(doubt.at, doubt.wh - doubt.first_wh, ""))
 
     def shift(self, offset_s: float) -> None:
-        """Re-dates everything: the wall clock was set by that many seconds."""
-        if self.at is not None:
+        """Re-dates what was read since `restore`: the wall clock was set by that many seconds."""
+        if self.at is not None and self._read_here:
             self.at += offset_s
             self._moved_at += offset_s
-        if (doubt := self._doubt) is not None:
+        if (doubt := self._doubt) is not None and self._doubted_here:
             self._doubt = doubt._replace(first_at=doubt.first_at + offset_s, at=doubt.at + offset_s)
+
+    def forget_future(self, now: float) -> None:
+        """What is dated too far ahead of `now` was read at an unknown time: its level is the baseline from now on."""
+        if self.at is not None and self.at > now + AHEAD_S:
+            self.at = self._moved_at = now
+            self._doubt, self._read_here = None, True
+        if self._doubt is not None and self._doubt.at > now + AHEAD_S:
+            self._doubt = None
 
     def state(self) -> list[Any]:
         """What `restore` takes, as JSON has it."""
@@ -125,3 +138,4 @@ class CounterTrack:
         """Goes on where `state` was taken."""
         self.at, self.wh, self._moved_at = state[0], state[1], state[2]
         self._doubt = Doubt(*state[3]) if state[3] else None
+        self._read_here = self._doubted_here = False

@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import floor
 from typing import Any, NamedTuple
 
-from edge_agent.metering.counters import CounterTrack
+from edge_agent.metering.counters import AHEAD_S, CounterTrack
 from edge_agent.model.clock import utc_text
 from edge_agent.model.measurements import Counter, EnergyInterval, Quantity
 
@@ -35,7 +35,20 @@ class Cut(NamedTuple):
 class Cutter:
     """Cuts one running total at the boundaries. `gap_s` is the longest step that is not called an estimate."""
 
-    __slots__ = ("_closed_until", "_end", "_estimated", "_gap_s", "_interval_s", "_reason", "_start_at", "_start_wh", "_total_wh", "at")
+    __slots__ = (
+        "_at_here",
+        "_closed_until",
+        "_end",
+        "_estimated",
+        "_gap_s",
+        "_interval_s",
+        "_reason",
+        "_start_at",
+        "_start_here",
+        "_start_wh",
+        "_total_wh",
+        "at",
+    )
 
     def __init__(self, interval_s: int, gap_s: float) -> None:
         self._interval_s = interval_s
@@ -48,9 +61,11 @@ class Cutter:
         self._closed_until = 0  # the last end that was given away
         self._estimated = False
         self._reason = ""
+        self._at_here = self._start_here = False  # dated since `restore`, so by the clock that `shift` speaks of
 
     def add(self, at: float, energy_wh: float | None, note: str = "") -> list[Cut]:
         """A step from the last one up to `at`. Returns the intervals that it completes."""
+        self._at_here = True
         if self.at is None:
             self._begin(at)
             return []
@@ -64,7 +79,8 @@ class Cutter:
         cuts: list[Cut] = []
         total = self._total_wh + energy_wh
         while at >= self._end:
-            self._close(cuts, self._total_at(self._end, at, total), span > self._gap_s and at != self._end, note)
+            unread = self._end < self.at or (span > self._gap_s and at != self._end)
+            self._close(cuts, self._total_at(self._end, at, total), unread, note)
         self._total_wh, self.at = total, at
         return cuts
 
@@ -73,7 +89,7 @@ class Cutter:
         self._closed_until = max(self._closed_until, end)
 
     def _begin(self, at: float) -> None:
-        self.at = at
+        self.at, self._start_here = at, True
         self._end = max(grid_end(at, self._interval_s), self._closed_until + self._interval_s)
         self._start_at, self._start_wh = float(self._end - self._interval_s), None
         self._reason = f"measured only from {utc_text(at)} on"
@@ -102,12 +118,13 @@ class Cutter:
             self._closed_until = self._end
         # a boundary inside a gap was read by nobody: the interval after it is an estimate too
         self._start_wh, self._start_at, self._estimated, self._reason = boundary_wh, float(self._end), gap or bool(note), note
+        self._start_here = True
         self._end += self._interval_s
 
     def _lose(self, at: float, reason: str) -> list[Cut]:
         """The energy up to `at` cannot be known: every interval that it touches is absent."""
         cuts = self.give_up(at, reason)
-        self.at = at
+        self.at, self._start_here = at, True
         self._start_wh, self._start_at, self._reason = None, float(self._end - self._interval_s), reason
         if at == self._start_at:
             self._start_wh, self._estimated, self._reason = self._total_wh, False, ""
@@ -127,19 +144,33 @@ class Cutter:
         return cuts
 
     def shift(self, offset_s: float) -> None:
-        """Re-dates what is held: the wall clock was set by that many seconds.
+        """Re-dates what was metered since `restore`: the wall clock was set by that many seconds.
 
-        The open interval becomes the one that it nearly was. Where that was given away already (the clock went
+        An open interval that began before, by a clock that was right, reaches up to the new date: its energy is spread.
+        Else the open interval becomes the one that it nearly was. Where that was given away already (the clock went
         back), what is metered until its end has been reported under that date before and is not sent again.
         """
-        if self.at is None:
+        if self.at is None or not self._at_here:
             return
         self.at += offset_s
+        if abs(offset_s) > 1.0 and self._start_wh is not None:
+            self._estimated, self._reason = True, f"the clock was set by {offset_s:+.0f} s"
+        if not self._start_here and self._start_wh is not None and self._start_at < self.at <= self._start_at + BRIDGE_S:
+            return
         self._start_at += offset_s
         nearest = round(self._start_at / self._interval_s) * self._interval_s
         self._end = self._closed_until if nearest < self._closed_until else nearest + self._interval_s
-        if abs(offset_s) > 1.0 and self._start_wh is not None:
-            self._estimated, self._reason = True, f"the clock was set by {offset_s:+.0f} s"
+
+    def forget_future(self, now: float) -> None:
+        """What is dated too far ahead of `now` was dated by a wrong clock: it is unknown, and metering begins here."""
+        if self.at is not None and self.at > now + AHEAD_S:
+            self.at = None
+        if self._closed_until > now + AHEAD_S:
+            nearest = round(self._start_at / self._interval_s) * self._interval_s
+            self._closed_until = floor(now / self._interval_s) * self._interval_s
+            if self.at is not None:
+                self._closed_until = min(self._closed_until, nearest)
+                self._end = nearest + self._interval_s
 
     def state(self) -> list[Any]:
         """What `restore` takes, as JSON has it."""
@@ -150,6 +181,7 @@ class Cutter:
         """Goes on where `state` was taken; with another interval length, from the next boundary of the new one."""
         self.at, self._total_wh, interval_s, self._end, self._closed_until, self._start_at, self._start_wh, *marks = state
         self._estimated, self._reason = marks
+        self._at_here = self._start_here = False
         if self.at is not None and interval_s != self._interval_s:
             self._closed_until -= self._closed_until % self._interval_s
             self._begin(self.at)
@@ -187,9 +219,14 @@ class CounterEnergy:
         return []
 
     def shift(self, offset_s: float) -> None:
-        """Re-dates everything: the wall clock was set by that many seconds."""
+        """Re-dates what was read since `restore`: the wall clock was set by that many seconds."""
         self._track.shift(offset_s)
         self._cutter.shift(offset_s)
+
+    def forget_future(self, now: float) -> None:
+        """Begins anew with what is dated too far ahead of `now`."""
+        self._track.forget_future(now)
+        self._cutter.forget_future(now)
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as JSON has it."""
@@ -208,7 +245,7 @@ class PowerEnergy:
     The positive and the negative watts are each an energy of their own, where somebody wants it.
     """
 
-    __slots__ = ("_cutters", "_gap_s", "_interval_s", "_negative", "_point_id", "_positive", "_watts", "at")
+    __slots__ = ("_cutters", "_gap_s", "_interval_s", "_negative", "_point_id", "_positive", "_read_here", "_watts", "at")
 
     def __init__(self, point_id: str, positive: Quantity | None, negative: Quantity | None, interval_s: int, gap_s: float) -> None:
         self._point_id, self._interval_s, self._gap_s = point_id, interval_s, gap_s
@@ -216,19 +253,20 @@ class PowerEnergy:
         self._cutters = {quantity: Cutter(interval_s, gap_s) for quantity in (positive, negative) if quantity is not None}
         self.at: float | None = None
         self._watts = 0.0
+        self._read_here = False  # since `restore`
 
     def feed(self, at: float, watts: float) -> list[EnergyInterval]:
         """A reading of the power. Returns the intervals that it completes."""
         if self.at is not None and at <= self.at:
             return []
         span = 0.0 if self.at is None else at - self.at
-        into, out = _trapezoid(self._watts, watts, span)
+        into, out = trapezoid(self._watts, watts, span)
         found: list[EnergyInterval] = []
         for quantity, cutter in self._cutters.items():
             energy = None if span > self._gap_s else into if quantity is self._positive else out
             if cuts := cutter.add(at, energy):
                 found += _intervals(self._point_id, quantity, cuts, self._interval_s)
-        self.at, self._watts = at, watts
+        self.at, self._watts, self._read_here = at, watts, True
         return found
 
     def overdue(self, now: float) -> list[EnergyInterval]:
@@ -242,11 +280,18 @@ class PowerEnergy:
         return found
 
     def shift(self, offset_s: float) -> None:
-        """Re-dates everything: the wall clock was set by that many seconds."""
-        if self.at is not None:
+        """Re-dates what was read since `restore`: the wall clock was set by that many seconds."""
+        if self.at is not None and self._read_here:
             self.at += offset_s
         for cutter in self._cutters.values():
             cutter.shift(offset_s)
+
+    def forget_future(self, now: float) -> None:
+        """Begins anew with what is dated too far ahead of `now`."""
+        if self.at is not None and self.at > now + AHEAD_S:
+            self.at = None
+        for cutter in self._cutters.values():
+            cutter.forget_future(now)
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as JSON has it."""
@@ -256,11 +301,12 @@ class PowerEnergy:
         """Goes on where `state` was taken, if it integrated the same energies."""
         if set(state.get("cuts", ())) == set(self._cutters):
             self.at, self._watts = state["power"]
+            self._read_here = False
             for quantity, cutter in self._cutters.items():
                 cutter.restore(state["cuts"][quantity.value])
 
 
-def _trapezoid(before_w: float, after_w: float, span_s: float) -> tuple[float, float]:
+def trapezoid(before_w: float, after_w: float, span_s: float) -> tuple[float, float]:
     """Wh above and below zero of a line from one power to another, both as positive numbers."""
     if before_w >= 0 and after_w >= 0:
         return (before_w + after_w) * span_s / 7200, 0.0

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_agent.metering.balance import Balance, Input
+from edge_agent.metering.counters import AHEAD_S
 from edge_agent.model.measurements import EnergyInterval, HouseholdInterval, HouseQuantity, Quantity
 
 KEEP_S = 14 * 86_400  # how long a total waits for a silent device
@@ -106,6 +107,13 @@ class Ledger:
         while self._rows and (oldest := next(iter(self._rows))) < until:
             del self._rows[oldest]
             self._forgotten = max(self._forgotten, oldest)
+
+    def forget_future(self, now: float) -> None:
+        """Rows dated too far ahead of `now` go, and what was given for them: a wrong clock dated them."""
+        latest, here = now + AHEAD_S, int(now // self._interval_s) * self._interval_s
+        self._rows = {end: row for end, row in self._rows.items() if end <= latest}
+        self._given = {key: end if end <= latest else here for key, end in self._given.items()}
+        self._forgotten = self._forgotten if self._forgotten <= latest else here
 
     def waiting(self) -> tuple[str, ...]:
         """The inputs that the oldest row waits for, as `<point> <quantity>`."""
@@ -213,6 +221,12 @@ class Household:
                 value, reason = None, f"the balance gives {value:.0f} W"
             _enter(values, reasons, total, value, reason)
         return HouseholdInterval(end, values, reasons, False, self._interval_s, self._excess_s)
+
+    def forget_future(self, now: float) -> None:
+        """Begins anew with what is dated too far ahead of `now`."""
+        self._energies.forget_future(now)
+        self._powers.forget_future(now)
+        self._exports = {end: wh for end, wh in self._exports.items() if end <= now + AHEAD_S}
 
     def waiting(self) -> tuple[str, ...]:
         """The inputs that the oldest totals wait for, as `<point> <quantity>`."""

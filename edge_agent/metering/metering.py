@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_agent.metering.balance import balance, hybrids
+from edge_agent.metering.counters import AHEAD_S
 from edge_agent.metering.energy import BRIDGE_S
 from edge_agent.metering.household import Household
 from edge_agent.metering.point import PointMeter
@@ -20,7 +21,12 @@ VERSION = 1
 
 
 class Metering:
-    """Meters all points of a site on a grid of `interval_s` seconds. `state` is what `state()` gave before."""
+    """Meters all points of a site on a grid of `interval_s` seconds. `state` is what `state()` gave before.
+
+    A clock that says less than `not_before` (UTC epoch seconds) is not set yet: nothing is metered by it, and the
+    counters' last values wait. One that is behind the stored state by over an hour (`now` at the start) may be set
+    soon: it is waited for, but for an interval only, and then the stored dates are what is wrong.
+    """
 
     def __init__(
         self,
@@ -30,18 +36,29 @@ class Metering:
         state: Mapping[str, Any] | None = None,
         *,
         excess_intervals: int = 2,
+        now: float | None = None,
+        not_before: float = 0.0,
     ) -> None:
         found = hybrids(points)
         self._points = {point.id: PointMeter(point, point.device_id in found, interval_s, poll_s) for point in points}
         self._balance = balance(points)
         self._household = Household(self._balance, interval_s, excess_intervals)
+        self._interval_s = interval_s
+        self._not_before = not_before
         self._now = 0.0
+        self._unset: float | None = None  # what a clock that is not set yet says
         self._kept: dict[str, Any] = {}  # states of points that the site file does not have now, with the time they were left
         if state and state.get("version") == VERSION:
             self._restore(state)
+        self._doubted_since = now if now is not None and self._now > now + AHEAD_S else None  # the clock is behind the state
+        if now is not None and self._is_set(now):
+            self._forget_future(now)
+            self._now = now
 
     def update(self, point_id: str, readings: Mapping[Quantity, Reading], now: float) -> list[Outcome]:
         """One poll of one point at `now` (UTC epoch seconds). Returns what it completes: mostly nothing."""
+        if not self._is_set(now):
+            return []
         self._now = now
         point = self._points[point_id]
         outcomes = point.update(readings, now)
@@ -49,6 +66,8 @@ class Metering:
 
     def tick(self, now: float) -> list[Outcome]:
         """Gives up on silent devices and closes what is overdue at `now`. Call it every few seconds."""
+        if not self._is_set(now):
+            return []
         self._now = now
         outcomes: list[Outcome] = []
         for point in self._points.values():
@@ -56,6 +75,24 @@ class Metering:
             if found or point.closed:
                 outcomes += self._with_totals(point, found)
         return outcomes
+
+    def _is_set(self, now: float) -> bool:
+        """Whether the clock can be believed; when it is still behind the state after an interval, it is."""
+        self._unset = None
+        if now < self._not_before:
+            self._unset = now
+        elif self._doubted_since is not None:
+            if self._now > now + AHEAD_S and now - self._doubted_since < self._interval_s:
+                self._unset = now
+            else:
+                self._doubted_since = None
+                self._forget_future(now)
+        return self._unset is None
+
+    def _forget_future(self, now: float) -> None:
+        for point in self._points.values():
+            point.forget_future(now)
+        self._household.forget_future(now)
 
     def _with_totals(self, point: PointMeter, outcomes: list[Outcome]) -> list[Outcome]:
         totals: list[Outcome] = []
@@ -67,14 +104,23 @@ class Metering:
         return outcomes + totals
 
     def shift(self, offset_s: float) -> None:
-        """Re-dates what is held: the wall clock was set by that many seconds (positive: it was late)."""
+        """Re-dates what was metered in this process: the wall clock was set by that many seconds (positive: it was late)."""
+        if self._doubted_since is not None:
+            self._doubted_since += offset_s
+        says = offset_s + (self._now if self._unset is None else self._unset)
+        if self._unset is not None or says < self._not_before:  # nothing is dated by a clock that is wrong
+            self._unset = says
+            return
         self._now += offset_s
         for point in self._points.values():
             point.shift(offset_s)
+        self._forget_future(self._now)
 
     def missing(self) -> dict[str, str]:
         """Why house totals are not there: by role or measuring point, in words. Empty when all is well."""
         reasons = dict(self._balance.missing)
+        if self._unset is not None:
+            reasons["clock"] = f"the clock is not set yet (it says {utc_text(self._unset)})"
         awaited = {key.rpartition(" ")[0] for key in self._household.waiting()}
         for point_id, point in self._points.items():
             if (since := point.silent_since(self._now)) is not None and (point_id in awaited or self._balance.uses(point_id)):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from edge_agent.metering.balance import Source, energy_sources, gauges
 from edge_agent.metering.changes import Changes
+from edge_agent.metering.counters import AHEAD_S
 from edge_agent.metering.energy import CounterEnergy, Energy, PowerEnergy, grid_end
 from edge_agent.model.measurements import Counter, EnergyInterval, MeterPoint, Outcome, Quality, Quantity, Reading, Snapshot
 
@@ -28,7 +29,7 @@ class _Metered(NamedTuple):
 class PointMeter:
     """Meters one point. `closed` says that gauges were settled, for the house's powers."""
 
-    __slots__ = ("_changes", "_closed", "_end", "_energies", "_gauges", "_held", "_interval_s", "_point", "id", "was_read")
+    __slots__ = ("_changes", "_closed", "_end", "_energies", "_gauges", "_held", "_held_here", "_interval_s", "_point", "id", "was_read")
 
     def __init__(self, point: MeterPoint, hybrid: bool, interval_s: int, poll_s: float) -> None:
         self.id = point.id
@@ -39,6 +40,7 @@ class PointMeter:
         self._gauges = gauges(point, hybrid)
         self._changes = Changes(point)
         self._held: dict[Quantity, tuple[float, float]] = {}  # the last value of each gauge and when it was true
+        self._held_here: set[Quantity] = set()  # those that were read since `restore`
         self._end: int | None = None  # the boundary at which the gauges are settled next
         self._closed: list[tuple[int, Powers]] = []
         self.was_read = False
@@ -68,6 +70,7 @@ class PointMeter:
         if settling:
             outcomes += self._settle(fresh, now)
         self._held.update(fresh)
+        self._held_here.update(fresh)
         good = bool(fresh)
         for _, quantity, energy, unless in self._energies:
             if unless is not None and unless.was_read:
@@ -122,11 +125,23 @@ class PointMeter:
         return self._changes.silent_since(now)
 
     def shift(self, offset_s: float) -> None:
-        """Re-dates everything: the wall clock was set by that many seconds. Ends that were settled stay settled."""
-        self._held = {quantity: (value, at + offset_s) for quantity, (value, at) in self._held.items()}
+        """Re-dates what was read since `restore`: the wall clock was set by that many seconds. Ends that were settled stay settled."""
+        for quantity in self._held_here:
+            value, at = self._held[quantity]
+            self._held[quantity] = value, at + offset_s
         for metered in self._energies:
             metered.energy.shift(offset_s)
         self._changes.shift(offset_s)
+
+    def forget_future(self, now: float) -> None:
+        """Begins anew with what is dated too far ahead of `now`: a wrong clock dated it."""
+        if self._end is not None and self._end > now + AHEAD_S:
+            self._end = grid_end(now, self._interval_s)
+        self._held = {quantity: held for quantity, held in self._held.items() if held[1] <= now + AHEAD_S}
+        self._held_here &= self._held.keys()
+        for metered in self._energies:
+            metered.energy.forget_future(now)
+        self._changes.forget_future(now)
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as JSON has it."""
@@ -144,6 +159,7 @@ class PointMeter:
         if self._end is not None and state["interval_s"] != self._interval_s:
             self._end = grid_end(self._end - 1, self._interval_s)
         self._held = {Quantity(quantity): (value, at) for quantity, (value, at) in state["held"].items()}
+        self._held_here.clear()
         self._changes.restore(state["changes"])
         for metered in self._energies:
             if metered.key in state["energies"]:

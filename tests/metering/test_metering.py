@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -39,9 +40,9 @@ def readings(at: float, **values: Value | None) -> dict[Quantity, Reading]:
     }
 
 
-def poll(metering: Metering, second: float, dead: Iterable[str] = ()) -> list[Outcome]:
-    """A poll of a house that imports 360 W, generates 720 W and has a plug of 36 W."""
-    at, hours = T0 + second, second / 3600
+def poll(metering: Metering, second: float, dead: Iterable[str] = (), ahead_s: float = 0.0) -> list[Outcome]:
+    """A poll of a house that imports 360 W, generates 720 W and has a plug of 36 W, by a clock that is ahead."""
+    at, hours = T0 + second + ahead_s, second / 3600
     house: Mapping[str, Mapping[str, Value]] = {
         "grid": {"power_w": 360.0, "import_wh": 5_000 + 360 * hours, "export_wh": 70.0},
         "pv": {"generation_w": 720.0, "generation_wh": 9_000 + 720 * hours, "status": "running"},
@@ -53,8 +54,8 @@ def poll(metering: Metering, second: float, dead: Iterable[str] = ()) -> list[Ou
     return found + metering.tick(at)
 
 
-def run(metering: Metering, seconds: Iterable[int], dead: Iterable[str] = ()) -> list[Outcome]:
-    return [outcome for second in seconds for outcome in poll(metering, second, dead)]
+def run(metering: Metering, seconds: Iterable[int], dead: Iterable[str] = (), ahead_s: float = 0.0) -> list[Outcome]:
+    return [outcome for second in seconds for outcome in poll(metering, second, dead, ahead_s)]
 
 
 def energies(outcomes: Sequence[Outcome], point_id: str) -> list[tuple[int, str, float | None]]:
@@ -193,10 +194,12 @@ def test_restarts_change_nothing(waits: list[int], dead: list[str], restarts: se
 
 @settings(max_examples=60, deadline=None)
 @given(
-    steps=st.lists(st.tuples(st.integers(1, 90), st.sampled_from([0] * 8 + [-7200, -70, -3, 3, 70, 7200]), st.booleans()), min_size=5, max_size=80),
+    steps=st.lists(
+        st.tuples(st.integers(1, 90), st.sampled_from([0] * 8 + [-7200, -1200, -70, -3, 3, 70, 1200, 7200]), st.booleans()), min_size=5, max_size=80
+    ),
 )
 def test_no_value_comes_twice_whatever_the_clock_does(steps: list[tuple[int, int, bool]]) -> None:
-    """Whether or not the step of the clock was noticed."""
+    """Whether or not the step of the clock was noticed; what it dated over an hour ahead is forgotten, for nothing may stay frozen."""
     metering, offset, true = Metering(POINTS, 60, 10), 0, 0
     seen: set[tuple[str, str, int]] = set()
     for wait, step, noticed in steps:
@@ -205,6 +208,8 @@ def test_no_value_comes_twice_whatever_the_clock_does(steps: list[tuple[int, int
         if step and noticed:
             metering.shift(step)
         at = T0 + true + offset
+        if any(end > at + 3600 for *_, end in seen):
+            seen.clear()
         found = metering.update("grid", readings(at, power_w=36.0, import_wh=true / 100, export_wh=0.0), at)
         found += metering.update("pv", readings(at, generation_w=36.0, generation_wh=true / 100), at) + metering.tick(at)
         for outcome in found:
@@ -306,3 +311,114 @@ def test_the_order_of_polls_does_not_matter_to_sums() -> None:
     consumed = totals(found, HouseQuantity.CONSUMPTION_WH)
     assert min(consumed) == 120  # the grid's meter was read from 3 s on
     assert sum(consumed.values()) == pytest.approx((max(consumed) - 60) / 100, abs=0.01)
+
+
+def stored(metering: Metering) -> Any:
+    return json.loads(json.dumps(metering.state()))
+
+
+DAY = 86_400
+
+
+def test_a_clock_that_is_late_at_the_start_is_waited_for_and_nothing_is_lost() -> None:
+    before = Metering(POINTS, 900, 10)
+    run(before, range(0, 7200, 10))
+    after = Metering(POINTS, 900, 10, stored(before), now=T0 + 7200 - 30 * DAY)
+    for second in range(7200, 7260, 10):
+        at = T0 + second - 30 * DAY
+        assert after.update("grid", readings(at, power_w=360.0, import_wh=5_000 + second / 10, export_wh=70.0), at) == []
+    assert after.missing()["clock"].startswith("the clock is not set yet (it says 2026-12-16T")
+    after.shift(30 * DAY)
+    found = run(after, range(7260, 9100, 10))
+    assert [(end, wh) for end, name, wh in energies(found, "grid") if name == "import_wh"] == [(7200, 90), (8100, 90), (9000, 90)]
+    assert "clock" not in after.missing()
+
+
+def test_a_clock_that_was_ahead_and_is_set_right_freezes_nothing() -> None:
+    metering = Metering(POINTS, 900, 10)
+    run(metering, range(0, 3600, 10), ahead_s=3650 * DAY)
+    metering.shift(-3650 * DAY)
+    found = run(metering, range(3600, 3600 + 7200, 10))
+    ends = set(range(4500, 10_800, 900))
+    assert {end for end, _, wh in energies(found, "grid") if wh is not None} >= ends
+    assert {outcome.end - T0 for outcome in found if isinstance(outcome, Snapshot)} >= ends
+    assert set(totals(found, HouseQuantity.CONSUMPTION_WH)) >= ends
+    assert set(totals(found, HouseQuantity.CONSUMPTION_W)) >= ends
+
+
+def test_a_clock_that_was_ahead_and_is_set_right_while_the_agent_is_down_freezes_an_interval_only() -> None:
+    before = Metering(POINTS, 900, 10)
+    run(before, range(0, 3600, 10), ahead_s=3650 * DAY)
+    after = Metering(POINTS, 900, 10, stored(before), now=T0 + 3600)
+    found = run(after, range(3600, 3600 + 7200, 10))
+    ends = set(range(6300, 10_800, 900))
+    assert {end for end, _, wh in energies(found, "grid") if wh is not None} == ends
+    assert {outcome.end - T0 for outcome in found if isinstance(outcome, Snapshot)} >= ends
+    assert set(totals(found, HouseQuantity.CONSUMPTION_WH)) == ends
+    assert after.missing() == {}
+
+
+def test_what_was_stored_by_a_right_clock_is_not_dated_anew() -> None:
+    before = Metering([GRID], 900, 10)
+    for second in range(0, 7200, 10):
+        before.update("grid", readings(T0 + second, import_wh=second / 10, export_wh=0.0), T0 + second)
+    late = T0 + 6000  # an older reading: it adds nothing
+    after = Metering([GRID], 900, 10, stored(before), now=late)
+    after.update("grid", readings(late, import_wh=760.0, export_wh=0.0), late)
+    after.shift(2 * DAY)
+    now = T0 + 6010 + 2 * DAY
+    found = after.update("grid", readings(now, import_wh=3_000.0, export_wh=0.0), now)
+    imported = [(end, wh) for end, name, wh in energies(found, "grid") if name == "import_wh"]
+    assert [end for end, _ in imported] == list(range(7200, now - T0, 900))
+    assert max(wh or 0 for _, wh in imported[1:]) < 15, "two days of energy in one interval"
+
+
+def test_energy_of_a_restart_by_a_late_clock_is_spread_when_it_is_set() -> None:
+    before = Metering([GRID], 900, 10)
+    for second in range(0, 1000, 10):
+        before.update("grid", readings(T0 + second, import_wh=second / 10, export_wh=0.0), T0 + second)
+    after = Metering([GRID], 900, 10, stored(before), now=T0 + 1000)
+    after.update("grid", readings(T0 + 1000, import_wh=200.0, export_wh=0.0), T0 + 1000)
+    after.shift(7200)
+    found = after.update("grid", readings(T0 + 8210, import_wh=201.0, export_wh=0.0), T0 + 8210)
+    imported = [outcome for outcome in found if isinstance(outcome, EnergyInterval) and outcome.quantity is Q.IMPORT_WH]
+    assert [outcome.end - T0 for outcome in imported] == list(range(1800, 8200, 900))
+    assert all(outcome.estimated and 12 < (outcome.energy_wh or 0) < 15 for outcome in imported)
+
+
+def test_nothing_is_metered_by_a_clock_that_was_never_set() -> None:
+    before = Metering([GRID], 900, 10, not_before=T0)
+    for second in range(0, 1000, 10):
+        before.update("grid", readings(T0 + second, import_wh=second / 10, export_wh=0.0), T0 + second)
+    after = Metering([GRID], 900, 10, stored(before), now=7.0, not_before=T0)
+    for second in range(10, 5000, 10):
+        assert after.update("grid", readings(second, import_wh=130.0, export_wh=0.0), second) == after.tick(second) == []
+    assert after.missing()["clock"] == "the clock is not set yet (it says 1970-01-01T01:23:10Z)"
+    assert stored(after)["points"] == stored(before)["points"]
+    after.shift(T0 + 2700 - 5000)
+    found = after.update("grid", readings(T0 + 2700, import_wh=270.0, export_wh=0.0), T0 + 2700)
+    imported = {end: wh for end, name, wh in energies(found, "grid") if name == "import_wh"}
+    assert imported == pytest.approx({1800: 90, 2700: 90})
+
+
+def test_a_clock_that_falls_to_nothing_and_returns_costs_no_interval() -> None:
+    metering = Metering([PLUG_WITH_COUNTER], 900, 10, not_before=T0 - DAY)
+    found: list[Outcome] = []
+    for second in range(0, 1810, 10):
+        if second == 1000:
+            metering.shift(-T0)
+        if second == 1200:
+            metering.shift(T0)
+        at = second if 1000 <= second < 1200 else T0 + second
+        found += metering.update("plug", readings(at, import_wh=second / 10), at)
+    assert energies(found, "plug") == [(900, "import_wh", 90), (1800, "import_wh", 90)]
+
+
+def test_a_late_input_is_still_awaited_after_the_clock_was_set_right() -> None:
+    metering = Metering(POINTS, 900, 10)
+    run(metering, range(0, 1000, 10), ahead_s=3650 * DAY)
+    metering.shift(-3650 * DAY)
+    run(metering, range(1000, 4600, 10), dead=["pv"])
+    assert metering.missing() == {"pv": "has been silent since 2027-01-15T08:16:30Z"}
+    found = poll(metering, 4605)
+    assert set(totals(found, HouseQuantity.CONSUMPTION_WH)) == {1800, 2700, 3600, 4500}
