@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from edge_agent.model.measurements import Counter, CounterKind
 
 LIMIT_W = 100_000.0  # no household connection delivers more on average; 3 x 125 A is 86 kW
-STALL_S = 3600.0  # a counter that stood still so long may catch up in one jump (chargers count at a session's end)
+LIMIT_WH = 1_000_000.0  # more than this in one step is believed only when it stays: it is rather another meter
+STALL_S = 3600.0  # a counter that moves rarely and stood still so long may catch up in one jump (chargers count at a session's end)
+COARSE_WH = 100.0  # a counter of this step or a larger one moves rarely
 CONFIRM_READINGS = 3
 CONFIRM_S = 60.0
 CONFIRM_ZERO_S = 600.0  # a device that starts cold may read 0 for minutes before it knows its lifetime counter
@@ -43,11 +45,12 @@ class Doubt(NamedTuple):
 class CounterTrack:
     """The last believed reading of a counter (its high-water mark) and a doubt, if there is one."""
 
-    __slots__ = ("_counter", "_doubt", "_doubted_here", "_moved_at", "_read_here", "_slack_wh", "at", "wh")
+    __slots__ = ("_counter", "_doubt", "_doubted_here", "_moved_at", "_rare", "_read_here", "_slack_wh", "at", "wh")
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
         self._slack_wh = 2 * counter.step_wh
+        self._rare = counter.kind is CounterKind.SESSION or counter.step_wh >= COARSE_WH
         self.at: float | None = None  # UTC epoch seconds
         self.wh = 0.0
         self._moved_at = 0.0  # when the counter last grew
@@ -70,8 +73,8 @@ class CounterTrack:
         return self._doubted(at, wh)
 
     def _possible_wh(self, at: float, since: float) -> float:
-        seconds = max(at - since, min(at - self._moved_at, STALL_S))
-        return LIMIT_W * seconds / 3600 + self._slack_wh
+        seconds = max(at - since, min(at - self._moved_at, STALL_S) if self._rare else 0.0)
+        return min(LIMIT_W * seconds / 3600, LIMIT_WH) + self._slack_wh
 
     def _believe(self, at: float, wh: float, energy_wh: float | None, note: str) -> tuple[Step, ...]:
         if energy_wh != 0.0:
@@ -129,6 +132,10 @@ class CounterTrack:
             self._doubt, self._read_here = None, True
         if self._doubt is not None and self._doubt.at > now + AHEAD_S:
             self._doubt = None
+
+    def begin_anew(self) -> None:
+        """Another counter is read from now on: nothing is counted across."""
+        self.at, self._doubt = None, None
 
     def state(self) -> list[Any]:
         """What `restore` takes, as JSON has it."""

@@ -161,6 +161,10 @@ class Cutter:
         nearest = round(self._start_at / self._interval_s) * self._interval_s
         self._end = self._closed_until if nearest < self._closed_until else nearest + self._interval_s
 
+    def begin_anew(self) -> None:
+        """Something else is metered from now on. What was given away stays so."""
+        self.at = None
+
     def forget_future(self, now: float) -> None:
         """What is dated too far ahead of `now` was dated by a wrong clock: it is unknown, and metering begins here."""
         if self.at is not None and self.at > now + AHEAD_S:
@@ -222,6 +226,11 @@ class CounterEnergy:
         """Re-dates what was read since `restore`: the wall clock was set by that many seconds."""
         self._track.shift(offset_s)
         self._cutter.shift(offset_s)
+
+    def begin_anew(self) -> None:
+        """Another counter is read from now on: nothing is counted across."""
+        self._track.begin_anew()
+        self._cutter.begin_anew()
 
     def forget_future(self, now: float) -> None:
         """Begins anew with what is dated too far ahead of `now`."""
@@ -285,6 +294,12 @@ class PowerEnergy:
             self.at += offset_s
         for cutter in self._cutters.values():
             cutter.shift(offset_s)
+
+    def begin_anew(self) -> None:
+        """Another power is read from now on: nothing is integrated across."""
+        self.at = None
+        for cutter in self._cutters.values():
+            cutter.begin_anew()
 
     def forget_future(self, now: float) -> None:
         """Begins anew with what is dated too far ahead of `now`."""

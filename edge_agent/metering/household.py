@@ -1,7 +1,7 @@
 """House totals: sums of inputs that become known at different times, and what follows from them.
 
 Each total of an interval is given away once, as soon as its last input is there; a late one keeps its own end.
-An input that is absent makes the totals that need it absent. Nothing is clamped: a negative remainder of the
+An input that is absent makes the totals that need it absent. Nothing is clamped: a small negative remainder of the
 consumption (noise, counters read at different moments) is carried into the next interval, so that sums hold.
 """
 
@@ -13,10 +13,15 @@ from typing import Any
 
 from edge_agent.metering.balance import Balance, Input
 from edge_agent.metering.counters import AHEAD_S
+from edge_agent.model.clock import utc_text
 from edge_agent.model.measurements import EnergyInterval, HouseholdInterval, HouseQuantity, Quantity
 
 KEEP_S = 14 * 86_400  # how long a total waits for a silent device
 KEEP_POWERS_S = 3600  # a power that comes later is not current
+# Decision: noise and counters that are read at different moments make a remainder of less than this, for less long;
+# what is more is no remainder but a mistake in the site file, and carrying it would silence the totals long after it is mended.
+CARRY_WH = 1000.0
+CARRY_S = 6 * 3600
 _AWAITED = "?"  # in the state: neither a value nor absent
 
 
@@ -158,6 +163,8 @@ class Household:
         self._powers = Ledger(balance.powers, interval_s, KEEP_POWERS_S)
         self._exports: dict[int, float | None] = {}  # of the excess period that is not complete yet
         self.remainder_wh = 0.0
+        self.mistake = ""  # why a remainder was dropped, until the balance holds again
+        self._carried_since = 0  # the end of the first interval in the remainder
 
     def energy(self, interval: EnergyInterval) -> list[HouseholdInterval]:
         """Takes the energy of a point. Returns the totals that this decides."""
@@ -173,7 +180,7 @@ class Household:
         reasons: dict[HouseQuantity, str] = {}
         for total, value, reason in ((found.total, found.value, found.reason) for found in sums):
             if total is HouseQuantity.CONSUMPTION_WH and value is not None:
-                value, reason = self._carried(value)
+                value, reason = self._carried(end, value)
                 row.sums[total] = value
             _enter(values, reasons, total, value, reason)
             if total is HouseQuantity.EXPORT_WH:
@@ -181,13 +188,23 @@ class Household:
         _rates(row.sums, {found.total for found in sums}, values, reasons)
         return HouseholdInterval(end, values, reasons, row.estimated, self._interval_s, self._excess_s)
 
-    def _carried(self, value: float) -> tuple[float | None, str]:
-        value += self.remainder_wh
-        if value < 0:
+    def _carried(self, end: int, value: float) -> tuple[float | None, str]:
+        alone, value = value, value + self.remainder_wh
+        if value >= 0:
+            self.forget_remainder()
+            return value, ""
+        self._carried_since = self._carried_since or end
+        if value >= -CARRY_WH and end - self._carried_since < CARRY_S:
             self.remainder_wh = value
             return None, f"the remainder is {value:.3f} Wh: carried into the next interval"
-        self.remainder_wh = 0.0
-        return value, ""
+        self.forget_remainder()
+        cause = "a sign or role is wrong" if value < -CARRY_WH else "nothing made up for them in hours"
+        self.mistake = f"{value:.1f} Wh of negative consumption were dropped at {utc_text(end)}: {cause}"
+        return (None, self.mistake) if alone < 0 else (alone, "")
+
+    def forget_remainder(self) -> None:
+        """Nothing is carried: the balance holds, or it is another one."""
+        self.remainder_wh, self.mistake, self._carried_since = 0.0, "", 0
 
     def _excess(self, end: int, export_wh: float | None, values: dict[HouseQuantity, float], reasons: dict[HouseQuantity, str]) -> None:
         """The export of a whole excess period, at its end."""
@@ -227,6 +244,8 @@ class Household:
         self._energies.forget_future(now)
         self._powers.forget_future(now)
         self._exports = {end: wh for end, wh in self._exports.items() if end <= now + AHEAD_S}
+        if self._carried_since > now + AHEAD_S:
+            self.forget_remainder()
 
     def waiting(self) -> tuple[str, ...]:
         """The inputs that the oldest totals wait for, as `<point> <quantity>`."""
@@ -239,12 +258,12 @@ class Household:
             "energies": self._energies.state(),
             "powers": self._powers.state(),
             "exports": list(self._exports.items()),
-            "remainder_wh": self.remainder_wh,
+            "remainder": [self.remainder_wh, self._carried_since, self.mistake],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on where `state` was taken. Rows of another interval's length are of no use."""
-        self.remainder_wh = state["remainder_wh"]
+        self.remainder_wh, self._carried_since, self.mistake = state["remainder"]
         if state["interval_s"] == self._interval_s:
             self._energies.restore(state["energies"])
             self._powers.restore(state["powers"])

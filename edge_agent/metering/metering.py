@@ -127,7 +127,9 @@ class Metering:
                 reasons[point_id] = f"has been silent since {utc_text(since)}"
             elif point_id in awaited and not point.was_read:
                 reasons[point_id] = "has not been read yet"
-        if self._household.remainder_wh < 0:
+        if self._household.mistake:
+            reasons["remainder"] = self._household.mistake
+        elif self._household.remainder_wh < 0:
             reasons["remainder"] = f"{self._household.remainder_wh:.1f} Wh of negative consumption are carried; if they grow, a sign or role is wrong"
         return reasons
 
@@ -139,9 +141,13 @@ class Metering:
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._now = state["now"]
         left = {point_id: {"since": self._now, "state": kept} for point_id, kept in state["points"].items()}
+        others = []
         for point_id, kept in (state["kept"] | left).items():
             if point_id in self._points:
-                self._points[point_id].restore(kept["state"])
+                if not self._points[point_id].restore(kept["state"]):
+                    others.append(point_id)
             elif self._now - kept["since"] < BRIDGE_S:
                 self._kept[point_id] = kept
         self._household.restore(state["household"])
+        if any(self._balance.uses(point_id) for point_id in others):
+            self._household.forget_remainder()

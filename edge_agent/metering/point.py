@@ -146,6 +146,7 @@ class PointMeter:
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as JSON has it."""
         return {
+            "source": self._point.source,
             "end": self._end,
             "interval_s": self._interval_s,
             "held": {quantity.value: held for quantity, held in self._held.items()},
@@ -153,17 +154,24 @@ class PointMeter:
             "changes": self._changes.state(),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state` was taken, as far as the point still has the same quantities."""
+    def restore(self, state: Mapping[str, Any]) -> bool:
+        """Goes on where `state` was taken, as far as the point still has the same quantities.
+
+        False: something else feeds it now (another profile, sign or scale), so energies begin anew.
+        """
+        same = bool(state["source"] == self._point.source)
         self._end = state["end"]
         if self._end is not None and state["interval_s"] != self._interval_s:
             self._end = grid_end(self._end - 1, self._interval_s)
-        self._held = {Quantity(quantity): (value, at) for quantity, (value, at) in state["held"].items()}
+        self._held = {Quantity(quantity): (value, at) for quantity, (value, at) in state["held"].items() if same}
         self._held_here.clear()
         self._changes.restore(state["changes"])
         for metered in self._energies:
             if metered.key in state["energies"]:
                 metered.energy.restore(state["energies"][metered.key])
+                if not same:
+                    metered.energy.begin_anew()
+        return same
 
 
 def _passed_on(intervals: list[EnergyInterval], unless: CounterEnergy | None) -> list[EnergyInterval]:

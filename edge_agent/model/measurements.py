@@ -169,6 +169,7 @@ class MeterPoint:
     counters: Mapping[Quantity, Counter] = field(default_factory=dict)
     stale_after_s: float = 30.0  # how old a gauge may be at an interval's end
     offline_after_s: float = 60.0  # silence after which the device counts as unreachable
+    source: str = ""  # what feeds it: of a point that is fed by something else, nothing is counted across the change
 
 
 @dataclass(frozen=True, slots=True)

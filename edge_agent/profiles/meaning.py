@@ -93,9 +93,21 @@ def meter_points(setup: DeviceSetup) -> tuple[MeterPoint, ...]:
             counters={row.quantity: _counter(setup, row) for row in rows if row.quantity.is_counter},
             stale_after_s=max([stale, *(spec.points[row.point].stale_after or 0 for row in rows)]),
             offline_after_s=spec.offline_after or max(60.0, 2 * stale),
+            source=_source(setup, rows),
         )
         for point_id, rows in found.items()
     )
+
+
+def _source(setup: DeviceSetup, rows: list[Meaning]) -> str:
+    """What feeds a measuring point, as far as the site file says: a change of it is a change of the counters' meaning.
+
+    Not the serial number: it becomes known only when the device answers.
+    """
+    profile = setup.profile.name + (f"/{setup.profile.variant}" if setup.profile.variant else "")
+    parameters = [f"{name}={value}" for name, value in sorted(setup.parameters.items())]
+    turned = ["invert"] if setup.invert else []
+    return " ".join([profile, *parameters, rows[0].role, *turned, f"x{setup.scale:g}", *(row.point for row in rows)])
 
 
 def _counter(setup: DeviceSetup, meaning: Meaning) -> Counter:

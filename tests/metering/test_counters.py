@@ -93,8 +93,30 @@ def test_a_device_that_jumps_between_two_counters_counts_one_of_them() -> None:
     assert counted(LIFETIME, values) == 19
 
 
-def test_a_counter_that_stood_still_may_catch_up() -> None:
-    assert counted(LIFETIME, [*[1_000.0] * 60, 12_000]) == 11_000
+@pytest.mark.parametrize("counter", [Counter(CounterKind.SESSION), Counter(step_wh=100)])
+def test_a_counter_that_moves_rarely_may_catch_up(counter: Counter) -> None:
+    assert counted(counter, [*[1_000.0] * 60, 12_000]) == 11_000
+
+
+def test_a_fine_counter_that_stood_still_may_not_jump() -> None:
+    values = [*[5_000.0] * 361, *[95_000.0] * 10]
+    assert counted(LIFETIME, values) == 0
+    assert notes(LIFETIME, values) == ["the counter jumped from 5000 to 95000 Wh and counts on from there"]
+
+
+def test_a_huge_rise_over_a_long_gap_is_believed_only_when_it_stays() -> None:
+    track = CounterTrack(LIFETIME)
+    track.feed(0.0, 5e6)
+    assert [track.feed(86_400.0 + at, 7.3e6) for at in (0, 30)] == [(), ()]
+    steps = track.feed(86_460.0, 7.3e6)
+    assert [step.energy_wh for step in steps] == [None, 0]
+    assert "jumped from 5e+06 to 7.3e+06 Wh" in steps[0].note
+
+
+def test_a_large_but_possible_rise_over_a_long_gap_counts() -> None:
+    track = CounterTrack(LIFETIME)
+    track.feed(0.0, 5e6)
+    assert [step.energy_wh for step in track.feed(14 * 86_400.0, 5.9e6)] == [0.9e6]
 
 
 def test_a_coarse_counter_steps() -> None:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -422,3 +423,71 @@ def test_a_late_input_is_still_awaited_after_the_clock_was_set_right() -> None:
     assert metering.missing() == {"pv": "has been silent since 2027-01-15T08:16:30Z"}
     found = poll(metering, 4605)
     assert set(totals(found, HouseQuantity.CONSUMPTION_WH)) == {1800, 2700, 3600, 4500}
+
+
+def test_nothing_is_counted_across_a_change_of_what_feeds_a_point() -> None:
+    before = Metering([replace(GRID, source="sdm630")], 900, 10)
+    for second in range(0, 7200, 10):
+        before.update("grid", readings(T0 + second, power_w=-360.0, import_wh=5_000.0, export_wh=20_000 + second / 10), T0 + second)
+    after = Metering([replace(GRID, source="sdm630 invert")], 900, 10, stored(before), now=T0 + 7200)
+    found: list[Outcome] = []
+    for second in range(7200, 9900, 10):
+        found += after.update("grid", readings(T0 + second, power_w=360.0, import_wh=20_000 + second / 10, export_wh=5_000.0), T0 + second)
+    assert [(end, wh) for end, name, wh in energies(found, "grid") if name == "import_wh"] == [(8100, 90), (9000, 90)]
+
+
+def test_a_change_of_what_feeds_a_point_repeats_no_end() -> None:
+    before = Metering([replace(PLUG, source="one")], 900, 10)
+    for second in range(0, 910, 10):
+        before.update("plug", readings(T0 + second, power_w=36.0), T0 + second)
+    after = Metering([replace(PLUG, source="two")], 900, 10, stored(before), now=T0 + 895)
+    found = [outcome for second in range(895, 2710, 10) for outcome in after.update("plug", readings(T0 + second, power_w=36.0), T0 + second)]
+    assert energies(found, "plug") == [(1800, "import_wh", None), (2700, "import_wh", 9)]
+
+
+def test_a_remainder_does_not_outlive_the_sign_that_made_it() -> None:
+    def houses(grid_w: float, source: str, seconds: range, state: Any = None) -> tuple[Metering, list[Outcome]]:
+        points = [MeterPoint("grid", "Grid", "grid", Role.GRID, "", frozenset({Q.POWER_W}), source=source), PV_BY_POWER]
+        metering, found = Metering(points, 900, 10, state), []
+        for second in seconds:
+            found += metering.update("grid", readings(T0 + second, power_w=grid_w), T0 + second)
+            found += metering.update("pv", readings(T0 + second, generation_w=1000.0), T0 + second)
+        return metering, found
+
+    wrong, found = houses(-1200.0, "meter", range(0, 7200, 10))
+    assert totals(found, HouseQuantity.CONSUMPTION_WH) == {}
+    mended, found = houses(1200.0, "meter invert", range(7200, 10_000, 10), stored(wrong))
+    assert totals(found, HouseQuantity.CONSUMPTION_WH) == pytest.approx({8100: 550, 9000: 550, 9900: 550})
+    assert mended.missing() == {}
+
+
+PV_BY_POWER = MeterPoint("pv", "PV", "pv", Role.PV, "", frozenset({Q.GENERATION_W}))
+
+
+def test_a_negative_consumption_that_is_too_large_is_dropped_and_named() -> None:
+    metering = Metering([GRID], 900, 10)
+    found: list[Outcome] = []
+    for second in range(0, 2000, 10):
+        found += metering.update("grid", readings(T0 + second, import_wh=0.0, export_wh=second * 1.0), T0 + second)
+    reason = "-1800.0 Wh of negative consumption were dropped at 2027-01-15T08:30:00Z: a sign or role is wrong"
+    assert metering.missing() == {"remainder": reason}
+    assert reason in [outcome.reasons.get(HouseQuantity.CONSUMPTION_WH) for outcome in found if isinstance(outcome, HouseholdInterval)]
+    after = Metering([GRID], 900, 10, stored(metering))
+    assert after.missing() == {"remainder": reason}
+    for second in range(2000, 4000, 10):
+        found += after.update("grid", readings(T0 + second, import_wh=second - 2000.0, export_wh=2000.0), T0 + second)
+    assert totals(found, HouseQuantity.CONSUMPTION_WH) == {2700: 500, 3600: 900}
+    assert after.missing() == {}
+
+
+def test_a_small_negative_consumption_is_carried_for_hours_only() -> None:
+    metering = Metering([GRID], 900, 10)
+    for second in range(0, 1000, 10):
+        metering.update("grid", readings(T0 + second, import_wh=0.0, export_wh=min(second, 900) * 0.9), T0 + second)
+    assert "are carried" in metering.missing()["remainder"]
+    for second in range(1000, 6 * 3600 + 1000, 10):
+        metering.update("grid", readings(T0 + second, import_wh=(second - 1000) / 100, export_wh=810.0), T0 + second)
+    assert "nothing made up for them in hours" in metering.missing()["remainder"]
+    now = T0 + 6 * 3600 + 1900
+    assert totals(metering.update("grid", readings(now, import_wh=215.0, export_wh=810.0), now), HouseQuantity.CONSUMPTION_WH)
+    assert metering.missing() == {}
