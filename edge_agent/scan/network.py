@@ -12,7 +12,7 @@ from edge_agent.model.errors import EdgeAgentError
 
 _PRIVATE = [IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8")]
 _OWN_PREFIX = 22  # of a larger network of its own, the machine's part of this size is scanned
-_LARGEST_PREFIX = 20  # of a network that is named: 4,096 addresses take some four minutes
+_LARGEST_PREFIX = 21  # of a network that is named: 2,048 addresses take some four minutes
 _SIOCGIFFLAGS, _SIOCGIFADDR, _SIOCGIFNETMASK = 0x8913, 0x8915, 0x891B
 _UP, _LOOPBACK, _POINT_TO_POINT, _RUNNING = 0x1, 0x8, 0x10, 0x40
 

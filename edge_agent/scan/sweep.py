@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from edge_agent.scan.found import Found
 from edge_agent.scan.modbus import PortScan
 
-AT_ONCE = 24  # hosts, each with one connection; with those that are just closing not more than 32
+AT_ONCE = 16  # hosts, each with one connection: with those that are just closing never more than 32
 Progress = Callable[[int, int, int], None]  # hosts done, hosts in all, devices found
 
 

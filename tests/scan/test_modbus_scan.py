@@ -104,6 +104,7 @@ async def test_device_that_answers_as_any_unit_is_listed_once_at_its_profiles_un
         scan = PortScan({"keba-p30": library["keba-p30"]}, (1, 2, 71, 255), QUICK, SystemClock())
         (found,) = await scan_of(scan, ["127.0.0.1"], server.port)
     assert (found.unit, found.profiles) == (255, ("keba-p30",))
+    assert len({request.unit for request in server.requests}) == 2, "the first unit, and one that nobody has"
 
 
 async def test_fingerprint_that_fits_two_profiles_names_both(serve: Serve, port: int, port_scan: PortScan, library: Library) -> None:
@@ -119,6 +120,14 @@ async def test_device_with_another_byte_order_is_found_with_its_variant(serve: S
     library = {"go-e-charger-modbus": load_profile("go-e-charger-modbus")}
     (found,) = await scan_of(replace(port_scan, library=library), ["127.0.0.1"], port)
     assert (found.profiles, found.variant) == (("go-e-charger-modbus",), "bytes-swapped")
+
+
+def test_device_that_is_found_at_two_units_keeps_the_profile_made_for_it() -> None:
+    general = Found("tcp://192.168.1.5:502", 1, "SMA", "3001", ("sunspec",), SURE)
+    own = Found("tcp://192.168.1.5:502", 3, "SMA", "3001", ("sma-stp-se",), SURE)
+    elsewhere = Found("tcp://192.168.1.6:502", 3, "SMA", "3001", ("sma-stp-se",), SURE)
+    assert without_repeats([general, own, elsewhere]) == [own, elsewhere]
+    assert without_repeats([own, general]) == [own]
 
 
 async def test_modbus_device_that_no_profile_fits_is_shown_as_such(port_scan: PortScan) -> None:
