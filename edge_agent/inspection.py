@@ -65,7 +65,8 @@ def reading_text(device: Answer) -> str:
         )
         for point in device["points"]
     ]
-    return f"{head}, {device['round_trip_ms']:g} ms\n" + table(("point", "value", "means", "quality", "raw"), rows)
+    text = f"{head}, {device['round_trip_ms']:g} ms\n" + table(("point", "value", "means", "quality", "raw"), rows)
+    return "\n".join([text, *(f"  WARNING: {finding}" for finding in device.get("findings", []))])
 
 
 def _shown(value: object) -> str:

@@ -23,6 +23,7 @@ from edge_agent.config import Site
 from edge_agent.devices import Devices
 from edge_agent.drivers import BadAddress
 from edge_agent.inspection import Answer, describe_sample
+from edge_agent.metering.agreement import Agreement
 from edge_agent.metering.metering import Metering
 from edge_agent.model.clock import Clock, utc_text
 from edge_agent.model.errors import EdgeAgentError, StorageError
@@ -84,6 +85,7 @@ class Shift:
         self._setups = {setup.id: setup for setup in site.devices}
         self._rows = {setup.id: meanings(setup) for setup in site.devices}
         self._points: dict[str, MeterPoint] = {}
+        self._agreements: dict[str, Agreement] = {}
         self._metering = self._new_metering(metering_state)
         self._devices = Devices(site.devices, site.mqtt, clock, memory.serials)
         self._recall_bad_addresses()
@@ -186,6 +188,8 @@ class Shift:
         for point_id, readings in measurements(self._rows[setup.id], sample).items():
             if point_id in self._points:
                 self._take(self._metering.update(point_id, readings, sample.at))
+                for found in self._agreements[point_id].update(readings):
+                    log.warning("%s", found)
 
     def _learn_roles(self, setup: DeviceSetup) -> None:
         """A device that tells what it is (SunSpec) may lack a role of its profile: what is not there is not waited for."""
@@ -201,6 +205,7 @@ class Shift:
         there = {setup.id: self._memory.roles.get(setup.id) or list(Role) for setup in self._site.devices}
         points = [point for setup in self._site.devices for point in meter_points(setup) if point.role in there[setup.id]]
         self._points = {point.id: point for point in points}
+        self._agreements = {point.id: self._agreements.get(point.id) or Agreement(point) for point in points}
         site, excess = self._site, self._site.decisions.excess_intervals
         try:
             return Metering(points, site.interval_s, site.poll_interval_s, state, excess_intervals=excess)
@@ -215,6 +220,8 @@ class Shift:
         if abs(step) > CLOCK_STEP_S:
             log.warning("the clock was set by %+.0f s; it is now %s", step, utc_text(self._clock.now()))
             self._metering.shift(step)
+            for agreement in self._agreements.values():
+                agreement.restart()
 
     async def read_now(self, device: str) -> list[Answer]:
         """One reading of a device (of all: empty) now, as `read` shows it. Raises EdgeAgentError for an unknown one."""
@@ -224,7 +231,12 @@ class Shift:
     async def _read_and_describe(self, setup: DeviceSetup) -> Answer:
         sample = await self._devices.drivers[setup.id].read()
         self._use(setup, sample)
-        return describe_sample(setup, sample)
+        return describe_sample(setup, sample) | {"findings": self.findings(setup.id)}
+
+    def findings(self, device: str) -> list[str]:
+        """What stands against a device's values now, in words: its power and its counter disagree."""
+        watched = [self._agreements[point.id] for point in self._points.values() if point.device_id == device]
+        return [str(found) for agreement in watched for found in agreement.found.values()]
 
     async def _while_open(self, work: Awaitable[T]) -> T:
         """Work that a command asked for; ends with the shift. Raises EdgeAgentError when the shift ended first."""
@@ -267,13 +279,13 @@ class Shift:
         """The requests of one poll of a device (of all: empty), as `read --plan` shows them. Raises EdgeAgentError for an unknown one."""
         from edge_agent.planning import plans
 
-        return await plans(self._site.devices, device, self._devices.drivers)
+        return await self._while_open(plans(self._site.devices, device, self._devices.drivers))
 
     async def check_balance(self, seconds: float) -> Answer:
         """The balance of the house over so many seconds, as `read --balance` shows it."""
         from edge_agent.balance_check import watch
 
-        return await watch(self._site.devices, self._devices.drivers, self._clock, seconds, self._use)
+        return await self._while_open(watch(self._site.devices, self._devices.drivers, self._clock, seconds, self._use))
 
     def _recall_bad_addresses(self) -> None:
         """What the devices refused before the restart is not asked for again until its day is over."""
