@@ -56,9 +56,22 @@ def test_shipped_profile_is_good_in_an_editor(name: str) -> None:
     assert not mistakes("profile", (library_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize("name", profile_names())
+def test_shipped_profile_names_its_schema_where_it_is(name: str) -> None:
+    """Relative, so that it holds in a checkout and inside the installed package."""
+    first, _, _ = (library_folder() / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")
+    comment, _, place = first.partition("=")
+    assert comment == "# yaml-language-server: $schema"
+    assert (library_folder() / place).resolve() == schema_file("profile").resolve()
+
+
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 def test_recording_is_good_in_an_editor(path: Path) -> None:
     assert not mistakes("recording", path.read_text(encoding="utf-8"))
+
+
+def test_readme_example_names_the_schema_that_the_command_prints() -> None:
+    assert example_site_file().startswith("# yaml-language-server: $schema=agent.schema.json\n")
 
 
 def test_readme_example_is_good_in_an_editor() -> None:
