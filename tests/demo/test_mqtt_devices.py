@@ -70,7 +70,7 @@ async def test_charger_is_read_from_its_retained_keys_and_its_tick(broker: Broke
         house.advance(house.at + 1)
         return True
 
-    readings = await heard(driver, setup, lambda readings: tick() and complete(readings) and driver.serial)
+    readings = await heard(driver, setup, lambda readings: tick() and complete(readings) and bool(driver.serial))
     assert readings[Quantity.STATUS].value == "running"
     assert readings[Quantity.SWITCH_ON].value is True
     assert readings[Quantity.POWER_W].number == pytest.approx(house.flows.car / 1000, rel=0.02)
