@@ -18,7 +18,7 @@ BACK = DeviceStatus.READY
 class Changes:
     """The states of one measuring point as the cloud knows them."""
 
-    __slots__ = ("_good_at", "_offline_after_s", "_point_id", "_sent", "_watched_at", "_watches")
+    __slots__ = ("_good_at", "_offline_after_s", "_point_id", "_read_at", "_sent", "_watched_at", "_watches")
 
     def __init__(self, point: MeterPoint) -> None:
         self._point_id = point.id
@@ -26,6 +26,7 @@ class Changes:
         wanted = (Quantity.STATUS, Quantity.CHARGING_MODE, Quantity.SWITCH_ON, Quantity.SOC_PERCENT)
         self._watches = tuple(quantity for quantity in wanted if quantity in point.quantities)
         self._sent: dict[Quantity, Value] = {}
+        self._read_at: dict[Quantity, float] = {}  # of the newest reading, in this process
         self._good_at: float | None = None
         self._watched_at: float | None = None
 
@@ -36,6 +37,9 @@ class Changes:
             reading = readings.get(quantity)
             if reading is None or reading.quality is not Quality.OK or reading.value is None:
                 continue
+            if reading.at < self._read_at.get(quantity, reading.at):
+                continue  # messages may overtake each other: an older state is no change
+            self._read_at[quantity] = reading.at
             if _differs(quantity, self._sent.get(quantity), reading.value):
                 found.append(self._change(quantity, reading.at, reading.value))
         if not good:
@@ -65,6 +69,7 @@ class Changes:
 
     def shift(self, offset_s: float) -> None:
         """Re-dates everything: the wall clock was set by that many seconds."""
+        self._read_at = {quantity: at + offset_s for quantity, at in self._read_at.items()}
         if self._good_at is not None:
             self._good_at += offset_s
         if self._watched_at is not None:
@@ -72,6 +77,7 @@ class Changes:
 
     def forget_future(self, now: float) -> None:
         """Nothing was heard later than `now`, whatever a wrong clock said."""
+        self._read_at = {quantity: min(at, now) for quantity, at in self._read_at.items()}
         if self._good_at is not None and self._watched_at is not None:
             self._good_at, self._watched_at = min(self._good_at, now), min(self._watched_at, now)
 

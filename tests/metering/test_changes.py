@@ -25,6 +25,21 @@ def test_a_change_is_dated_when_it_was_true() -> None:
     assert changes.update({Q.STATUS: Reading("ready", "", Quality.OK, 17.5)}, True, 20) == [Change("car", Q.STATUS, 17.5, "ready")]
 
 
+def test_a_state_that_is_older_than_the_last_one_changes_nothing() -> None:
+    changes = Changes(CHARGER)
+    assert poll(changes, 12, switch_on=True) == [("switch_on", True)]
+    assert changes.update({Q.SWITCH_ON: Reading(False, "", Quality.OK, 11)}, True, 13) == []
+    assert poll(changes, 20, switch_on=True) == []
+    assert poll(changes, 30, switch_on=False) == [("switch_on", False)]
+
+
+def test_a_state_from_before_the_clock_was_set_back_does_not_hide_the_next() -> None:
+    changes = Changes(CHARGER)
+    poll(changes, 7200, switch_on=True)
+    changes.shift(-3600)
+    assert poll(changes, 3610, switch_on=False) == [("switch_on", False)]
+
+
 def test_an_unknown_state_changes_nothing() -> None:
     changes = Changes(CHARGER)
     poll(changes, 0, status="ready")
