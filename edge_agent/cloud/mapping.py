@@ -42,7 +42,7 @@ def to_events(outcome: Outcome, points: Mapping[str, MeterPoint], household: Hou
     point = points[outcome.point_id]
     device = device_type_of(point.role, point.device_type)
     event = _event_type(point.role, device, outcome.quantity)
-    value = _value(outcome, device, decisions)
+    value = _value(outcome, point.role, device, decisions)
     if event is None or value is None or (is_outside_the_table(device, event) and not decisions.outside_the_table):
         return []
     return [Event(point.id, point.name, device.value, event.value, value, _at(outcome, decisions))]
@@ -63,13 +63,24 @@ def _at(outcome: EnergyInterval | Snapshot | Change, decisions: Decisions) -> in
     return outcome.end
 
 
-def _value(outcome: EnergyInterval | Snapshot | Change, device: DeviceType, decisions: Decisions) -> float | None:
+def _value(outcome: EnergyInterval | Snapshot | Change, role: Role, device: DeviceType, decisions: Decisions) -> float | None:
     if isinstance(outcome, EnergyInterval):
         return _rounded(outcome.quantity, outcome.energy_wh)
     if isinstance(outcome, Snapshot):
-        # consumption and generation are directions: watts that flow the other way are none of it
-        return _rounded(outcome.quantity, max(outcome.value, 0.0) if outcome.quantity.is_power else outcome.value)
+        return _gauge(role, outcome.quantity, outcome.value)
     return _state_value(outcome.quantity, outcome.value, device, decisions)
+
+
+def _gauge(role: Role, quantity: Quantity, value: float) -> float | None:
+    """A gauge, where it fits the event: consumption and generation are directions.
+
+    Decision: at the grid both directions are usual, and what is exported is no consumption. Elsewhere watts that flow
+    the other way (a meter wired the other way round, an offset, an inverter's own draw) are not known to be 0.
+    """
+    number = _rounded(quantity, value)
+    if number is None or number >= 0 or not quantity.is_power:
+        return number
+    return 0.0 if role is Role.GRID else None
 
 
 def _state_value(quantity: Quantity, value: Value, device: DeviceType, decisions: Decisions) -> float | None:

@@ -15,6 +15,8 @@ from edge_agent.metering.counters import AHEAD_S, CounterTrack
 from edge_agent.model.clock import utc_text
 from edge_agent.model.measurements import Counter, EnergyInterval, Quantity
 
+NOISE_W = 20.0  # the mean by which a consumer's power may be below zero in an interval,
+NOISE_SHARE = 0.02  # or this share of what it draws; more is no noise of its meter
 BRIDGE_S = 31 * 86_400.0  # over a longer silence a mean says nothing, and a wrong clock would fill the disk
 
 
@@ -251,17 +253,22 @@ class CounterEnergy:
 class PowerEnergy:
     """The energies of one measuring point that has no counter for them: its power, integrated by trapezoids.
 
-    The positive and the negative watts are each an energy of their own, where somebody wants it.
+    The positive and the negative watts are each an energy of their own, where somebody wants it. At a point that
+    can only draw (`one_way`), an interval with negative watts is absent.
     """
 
-    __slots__ = ("_cutters", "_gap_s", "_interval_s", "_negative", "_point_id", "_positive", "_read_here", "_watts", "at")
+    __slots__ = ("_against_wh", "_cutters", "_gap_s", "_interval_s", "_negative", "_one_way", "_point_id", "_positive", "_read_here", "_watts", "at")
 
-    def __init__(self, point_id: str, positive: Quantity | None, negative: Quantity | None, interval_s: int, gap_s: float) -> None:
+    def __init__(
+        self, point_id: str, positive: Quantity | None, negative: Quantity | None, interval_s: int, gap_s: float, *, one_way: bool = False
+    ) -> None:
         self._point_id, self._interval_s, self._gap_s = point_id, interval_s, gap_s
         self._positive, self._negative = positive, negative
         self._cutters = {quantity: Cutter(interval_s, gap_s) for quantity in (positive, negative) if quantity is not None}
         self.at: float | None = None
         self._watts = 0.0
+        self._one_way = one_way
+        self._against_wh = 0.0  # what flowed the other way in the open interval
         self._read_here = False  # since `restore`
 
     def feed(self, at: float, watts: float) -> list[EnergyInterval]:
@@ -270,13 +277,26 @@ class PowerEnergy:
             return []
         span = 0.0 if self.at is None else at - self.at
         into, out = trapezoid(self._watts, watts, span)
+        self._against_wh += out
         found: list[EnergyInterval] = []
         for quantity, cutter in self._cutters.items():
             energy = None if span > self._gap_s else into if quantity is self._positive else out
             if cuts := cutter.add(at, energy):
-                found += _intervals(self._point_id, quantity, cuts, self._interval_s)
+                found += _intervals(self._point_id, quantity, self._one_way_only(cuts) if self._one_way else cuts, self._interval_s)
         self.at, self._watts, self._read_here = at, watts, True
         return found
+
+    def _one_way_only(self, cuts: list[Cut]) -> list[Cut]:
+        """The intervals, absent where more than noise flowed the other way."""
+        against, self._against_wh = self._against_wh, 0.0
+        noise = NOISE_W * self._interval_s / 3600
+        reason = f"{against:.1f} Wh flow the other way: is the meter wired the other way round? write invert: true"
+        return [
+            cut._replace(energy_wh=None, estimated=False, reason=reason)
+            if cut.energy_wh is not None and against > max(noise, NOISE_SHARE * cut.energy_wh)
+            else cut
+            for cut in cuts
+        ]
 
     def overdue(self, now: float) -> list[EnergyInterval]:
         """Without readings for longer than the largest gap, the intervals up to `now` are absent."""
@@ -297,7 +317,7 @@ class PowerEnergy:
 
     def begin_anew(self) -> None:
         """Another power is read from now on: nothing is integrated across."""
-        self.at = None
+        self.at, self._against_wh = None, 0.0
         for cutter in self._cutters.values():
             cutter.begin_anew()
 
@@ -310,12 +330,15 @@ class PowerEnergy:
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as JSON has it."""
-        return {"power": [self.at, self._watts], "cuts": {quantity.value: cutter.state() for quantity, cutter in self._cutters.items()}}
+        return {
+            "power": [self.at, self._watts, self._against_wh],
+            "cuts": {quantity.value: cutter.state() for quantity, cutter in self._cutters.items()},
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on where `state` was taken, if it integrated the same energies."""
         if set(state.get("cuts", ())) == set(self._cutters):
-            self.at, self._watts = state["power"]
+            self.at, self._watts, self._against_wh = state["power"]
             self._read_here = False
             for quantity, cutter in self._cutters.items():
                 cutter.restore(state["cuts"][quantity.value])

@@ -10,7 +10,7 @@ from edge_agent.metering.balance import Source, energy_sources, gauges
 from edge_agent.metering.changes import Changes
 from edge_agent.metering.counters import AHEAD_S
 from edge_agent.metering.energy import CounterEnergy, Energy, PowerEnergy, grid_end
-from edge_agent.model.measurements import Counter, EnergyInterval, MeterPoint, Outcome, Quality, Quantity, Reading, Snapshot
+from edge_agent.model.measurements import Counter, EnergyInterval, MeterPoint, Outcome, Quality, Quantity, Reading, Role, Snapshot
 
 FUTURE_S = 60.0  # a reading dated further ahead has a wrong clock behind it
 
@@ -65,7 +65,7 @@ class PointMeter:
         fresh: dict[Quantity, tuple[float, float]] = {}
         for quantity in self._gauges:
             reading = readings.get(quantity)
-            if reading is not None and (number := reading.number) is not None and reading.at <= latest:
+            if reading is not None and (number := reading.number) is not None and self._is_newer(quantity, reading.at, latest):
                 fresh[quantity] = (number, reading.at)
         if settling:
             outcomes += self._settle(fresh, now)
@@ -84,6 +84,10 @@ class PointMeter:
         self.was_read = self.was_read or good
         outcomes += self._changes.update(readings, good, now)
         return outcomes
+
+    def _is_newer(self, quantity: Quantity, at: float, latest: float) -> bool:
+        held = self._held.get(quantity)
+        return at <= latest and (held is None or at >= held[1])
 
     def tick(self, now: float) -> list[Outcome]:
         """Gives up the gauges of a silent device, absent energies and the device itself when their time has come."""
@@ -189,14 +193,16 @@ def _energies(point: MeterPoint, sources: tuple[Source, ...], interval_s: int, g
         if not source.sign
     }
     found = [_Metered(source.energy.value, source.read, counters[source.energy]) for source in sources if not source.sign]
+    one_way = point.role not in (Role.GRID, Role.PV, Role.BATTERY)
     signed: dict[Quantity, dict[int, Quantity]] = {}
     for source in sources:
         if source.stands_in:
             parts = {source.sign: source.energy}
-            energy = PowerEnergy(point.id, parts.get(1), parts.get(-1), interval_s, gap_s)
+            energy = PowerEnergy(point.id, parts.get(1), parts.get(-1), interval_s, gap_s, one_way=one_way)
             found.append(_Metered(f"{source.read} for {source.energy}", source.read, energy, counters[source.energy]))
         elif source.sign:
             signed.setdefault(source.read, {})[source.sign] = source.energy
     for power, parts in signed.items():
-        found.append(_Metered(power.value, power, PowerEnergy(point.id, parts.get(1), parts.get(-1), interval_s, gap_s)))
+        integral = PowerEnergy(point.id, parts.get(1), parts.get(-1), interval_s, gap_s, one_way=one_way)
+        found.append(_Metered(power.value, power, integral))
     return tuple(found)

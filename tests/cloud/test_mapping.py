@@ -67,7 +67,11 @@ def test_energies_by_role(role: Role, quantity: Quantity, expected: tuple[str, s
     ("role", "quantity", "value", "expected"),
     [
         (Role.PLUG, Q.POWER_W, 36.04, ("SMART_PLUG", "POWER_CONSUMPTION", 36.0)),
-        (Role.PLUG, Q.POWER_W, -0.4, ("SMART_PLUG", "POWER_CONSUMPTION", 0.0)),
+        (Role.PLUG, Q.POWER_W, -0.04, ("SMART_PLUG", "POWER_CONSUMPTION", 0.0)),
+        (Role.PLUG, Q.POWER_W, -0.4, None),
+        (Role.HEAT_PUMP, Q.POWER_W, -2000.0, None),
+        (Role.PV, Q.GENERATION_W, -1000.0, None),
+        (Role.GRID, Q.POWER_W, -1000.0, ("SMART_METER", "POWER_CONSUMPTION", 0.0)),
         (Role.PV, Q.GENERATION_W, 1000.0, ("INVERTER", "POWER_GENERATION", 1000.0)),
         (Role.PV, Q.AC_OUTPUT_W, 900.0, None),
         (Role.BATTERY, Q.POWER_W, 900.0, None),

@@ -224,3 +224,27 @@ def test_another_interval_length_goes_on_at_its_next_boundary() -> None:
     cut(before, T0, T0 + 100)
     after.restore(before.state())
     assert cut(after, T0 + 110, T0 + 1800) == [(T0 + 900, None), (T0 + 1800, 90)]
+
+
+def watts(values: Sequence[float]) -> list[EnergyInterval]:
+    return fed(
+        PowerEnergy("plug", Quantity.IMPORT_WH, None, 900, 60.0, one_way=True), [(T0 + 30.0 * step, value) for step, value in enumerate(values)]
+    )
+
+
+def test_a_consumer_that_seems_to_feed_is_absent_with_advice() -> None:
+    found = watts([-2000.0] * 31 + [100.0] * 60)
+    assert [interval.energy_wh for interval in found] == [None, None, 25]  # the reading across the boundary counts to the second
+    assert found[0].reason == "500.0 Wh flow the other way: is the meter wired the other way round? write invert: true"
+
+
+def test_a_consumer_s_offset_below_zero_is_noise() -> None:
+    assert [interval.energy_wh for interval in watts([-5.0] * 31)] == [0]
+    assert [interval.energy_wh for interval in watts([4000.0, *[4000.0] * 28, -400.0, 4000.0])] == [pytest.approx(950, rel=0.05)]
+
+
+def test_what_flowed_the_other_way_outlives_a_restart() -> None:
+    before, after = (PowerEnergy("plug", Quantity.IMPORT_WH, None, 900, 60.0, one_way=True) for _ in range(2))
+    fed(before, [(T0 + 30.0 * step, -2000.0) for step in range(28)])
+    after.restore(before.state())
+    assert [interval.energy_wh for interval in fed(after, [(T0 + 850, 0.0), (T0 + 900, 0.0)])] == [None]

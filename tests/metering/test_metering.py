@@ -491,3 +491,23 @@ def test_a_small_negative_consumption_is_carried_for_hours_only() -> None:
     now = T0 + 6 * 3600 + 1900
     assert totals(metering.update("grid", readings(now, import_wh=215.0, export_wh=810.0), now), HouseQuantity.CONSUMPTION_WH)
     assert metering.missing() == {}
+
+
+def test_a_gauge_that_is_older_than_the_last_one_is_not_taken() -> None:
+    metering = Metering([PLUG], 900, 10)
+    for at, watts in ((T0 + 890, 5.0), (T0 + 885, 99.0)):
+        metering.update("plug", readings(at, power_w=watts), T0 + 891)
+    found = metering.update("plug", readings(T0 + 901, power_w=7.0), T0 + 901)
+    assert [outcome.value for outcome in found if isinstance(outcome, Snapshot)] == [5.0]
+
+
+def test_only_consumers_are_one_way() -> None:
+    export = MeterPoint("grid", "Grid", "grid", Role.GRID, "", frozenset({Q.POWER_W}))
+    wrong = MeterPoint("plug", "Plug", "plug", Role.PLUG, "", frozenset({Q.POWER_W}))
+    metering = Metering([export, wrong], 900, 10)
+    found: list[Outcome] = []
+    for second in range(0, 910, 10):
+        for point_id in ("grid", "plug"):
+            found += metering.update(point_id, readings(T0 + second, power_w=-360.0), T0 + second)
+    assert energies(found, "grid") == [(900, "import_wh", 0), (900, "export_wh", 90)]
+    assert energies(found, "plug") == [(900, "import_wh", None)]
