@@ -1,8 +1,9 @@
 """The cloud's HTTP API: token, events, buildings. The one importer of httpx.
 
 Every call gives a Verdict, never an exception of httpx: their texts carry the URL, and the token's URL
-carries the client secret. For the same reason httpx's own log lines are silenced. httpx is loaded with
-the first call, in a thread: the first reading does not wait for it.
+carries the client secret. For the same reason httpx's own log lines are silenced. Every call ends in time
+and reads a bounded answer, whatever the other side does. httpx is loaded with the first call, in a thread:
+the first reading does not wait for it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import logging
 import ssl
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,7 @@ from edge_agent import __version__
 from edge_agent.model.clock import Clock
 from edge_agent.model.events import Event
 from edge_agent.outbox.rows import Queued
+from edge_agent.uplink.masking import masked
 from edge_agent.uplink.unanswered import no_answer
 from edge_agent.uplink.verdict import Kind, Verdict, judge
 from edge_agent.uplink.wire import EventWriter
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 CONNECTIONS = 4  # more make httpx slower
 _KEEP_ALIVE_S = 20.0  # less than the idle time after which load balancers hang up
 _TOKEN_S = 86400.0  # the guide's lifetime, where the answer does not state one
+_TOKEN_CAP_S = 366 * 86400.0  # JSON has numbers that no float holds
+_ANSWER_BYTES = 64 * 1024  # of an answer; the cloud's are some hundred
+_BUILDING_BYTES = 1024 * 1024  # a building comes with its devices and what the platform computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +55,27 @@ class MoostAccount:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long the client waits, in real seconds whatever the clock: for a connection, for an answer, for a batch's answer."""
+    """How long the client waits, in real seconds whatever the clock: for a connection, for an answer, for a batch's answer.
+
+    An answer counts from its request to its last byte.
+    """
 
     connect_s: float = 5.0
     answer_s: float = 20.0
     batch_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call: what is asked, which status is its success, and how long and how large its answer may be."""
+
+    method: str
+    path: str
+    expected: int
+    body: bytes | None = None
+    answer_s: float | None = None
+    limit: int = _ANSWER_BYTES
+    query: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 class MoostClient:
@@ -73,6 +95,8 @@ class MoostClient:
         self._token: str | None = None
         self._renew_at = 0.0  # monotonic
         self._fetching = asyncio.Lock()
+        self._tokens: deque[str] = deque(maxlen=2)  # this one and the one before, which a late answer may repeat
+        self._free = asyncio.Semaphore(CONNECTIONS)  # to wait for a free connection costs nothing of a call's time
 
     async def close(self) -> None:
         """Lets go of the connections."""
@@ -84,27 +108,27 @@ class MoostClient:
 
     async def send_live(self, event: Event | Queued) -> Verdict:
         """One event, for the rules to see."""
-        return await self._call("POST", "/events/v1", 201, self._writer.one(event))
+        return await self._call(_Call("POST", "/events/v1", 201, self._writer.one(event)))
 
     async def send_batch(self, events: Sequence[Event | Queued]) -> Verdict:
         """Old events, stored but not seen by the rules."""
-        return await self._call("POST", "/events/historical/v1", 200, self._writer.many(events), self._patience.batch_s)
+        return await self._call(_Call("POST", "/events/historical/v1", 200, self._writer.many(events), self._patience.batch_s))
 
     async def get_building(self) -> Verdict:
         """The building as the cloud has it, in `body`; MISSING when it is not there."""
-        return await self._call("GET", f"/buildings/{self._building}/v1", 200)
+        return await self._call(_Call("GET", f"/buildings/{self._building}/v1", 200, limit=_BUILDING_BYTES))
 
     async def create_building(self, building: Mapping[str, object]) -> Verdict:
         """Adds the building; EXISTS when it is there already."""
-        return await self._call("POST", "/buildings/v1", 201, _body(building))
+        return await self._call(_Call("POST", "/buildings/v1", 201, _body(building), limit=_BUILDING_BYTES))
 
     async def update_building(self, building: Mapping[str, object]) -> Verdict:
         """Writes the building's attributes, all of those that the customer may set."""
-        return await self._call("PUT", "/buildings/v1", 200, _body(building))
+        return await self._call(_Call("PUT", "/buildings/v1", 200, _body(building), limit=_BUILDING_BYTES))
 
     async def attach_devices(self, devices: Sequence[Mapping[str, object]]) -> Verdict:
         """Sets the building's devices, all of them."""
-        return await self._call("PUT", f"/buildings/{self._building}/devices/v1", 200, _body(devices))
+        return await self._call(_Call("PUT", f"/buildings/{self._building}/devices/v1", 200, _body(devices), limit=_BUILDING_BYTES))
 
     @property
     def _building(self) -> str:
@@ -112,18 +136,18 @@ class MoostClient:
 
     # token and transport
 
-    async def _call(self, method: str, path: str, expected: int, body: bytes | None = None, answer_s: float | None = None) -> Verdict:
+    async def _call(self, call: _Call) -> Verdict:
         """The call with a token; with a new one when the first is refused."""
         token = await self._valid_token(None)
         if isinstance(token, Verdict):
             return token
-        verdict = await self._send(method, path, expected, body, token, answer_s)
+        verdict = await self._send(call, token)
         if verdict.status != 401:
             return verdict
         token = await self._valid_token(token)
         if isinstance(token, Verdict):
             return token
-        return await self._send(method, path, expected, body, token, answer_s)
+        return await self._send(call, token)
 
     async def _valid_token(self, refused: str | None) -> str | Verdict:
         """The token, fetched when there is none, it is about to expire or it is the `refused` one."""
@@ -139,7 +163,7 @@ class MoostClient:
         self._token = None
         asked = self._clock.monotonic()
         query = {"clientId": self.account.client_id, "clientSecret": self.account.client_secret}
-        verdict = await self._send("GET", "/auth/token/v1", 200, None, None, query=query)
+        verdict = await self._send(_Call("GET", "/auth/token/v1", 200, query=query), None)
         if verdict.kind in (Kind.REFUSED, Kind.MISSING):
             kind = Kind.UNAUTHORIZED if verdict.kind is Kind.REFUSED else Kind.LATER
             return Verdict(kind, f"{verdict.reason}: no token; check `base_url:`, `client_id:` and the client secret", verdict.status)
@@ -150,47 +174,42 @@ class MoostClient:
         # opaque, but it must fit into a header: nothing else of it is looked at
         if not isinstance(token, str) or not token or not all("!" <= letter <= "~" for letter in token):
             return Verdict(Kind.LATER, "GET /auth/token/v1: 200 without a usable access_token; check `base_url:`", 200)
-        lifetime_s = float(lifetime) if isinstance(lifetime, int | float) and lifetime > 0 else _TOKEN_S
+        lifetime_s = float(min(lifetime, _TOKEN_CAP_S)) if isinstance(lifetime, int | float) and lifetime > 0 else _TOKEN_S
+        self._tokens.append(token)
         self._token, self._renew_at = token, asked + lifetime_s - min(300.0, lifetime_s / 10)
         return None
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        expected: int,
-        body: bytes | None,
-        token: str | None,
-        answer_s: float | None = None,
-        query: Mapping[str, str] | None = None,
-    ) -> Verdict:
-        call = f"{method} {path}"
-        headers = {"content-type": "application/json"} if body is not None else {}
+    async def _send(self, call: _Call, token: str | None) -> Verdict:
+        name = f"{call.method} {call.path}"
+        headers = {"content-type": "application/json"} if call.body is not None else {}
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
         try:
             http = self._http or await self._open()
-            patience = answer_s or self._patience.answer_s
-            timeout = (self._patience.connect_s, patience, patience, None)  # connect, read, write; for a free connection it waits
-            response = await http.request(method, path, content=body, headers=headers, params=query, timeout=timeout)
+            async with self._free:
+                status, answered, body = await self._exchange(http, call, headers)
         except Exception as error:  # whatever it is, its text may hold the URL or the token: only words of ours go on
-            return no_answer(call, error)
-        verdict = judge(call, expected, response.status_code, response.headers, response.content, self._clock.now())
-        return self._masked(verdict)
+            return no_answer(name, error)
+        return judge(name, call.expected, status, answered, body, self._clock.now(), self._masked, call.limit)
 
-    def _masked(self, verdict: Verdict) -> Verdict:
+    async def _exchange(self, http: httpx.AsyncClient, call: _Call, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body; the body is not read on once it is longer than the call's limit."""
+        connect_s, answer_s = self._patience.connect_s, call.answer_s or self._patience.answer_s
+        timeout = (connect_s, answer_s, answer_s, None)  # connect, each read, each write; so a deadline for all of them as well
+        body = b""
+        async with (
+            asyncio.timeout(connect_s + answer_s),
+            http.stream(call.method, call.path, content=call.body, headers=headers, params=call.query, timeout=timeout) as response,
+        ):
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > call.limit:
+                    break
+        return response.status_code, response.headers, body
+
+    def _masked(self, text: str) -> str:
         """Takes the secrets out of an answer's words, should the cloud or a proxy repeat them."""
-        found = [secret for secret in (self.account.client_secret, self._token) if secret and secret in verdict.reason + str(verdict.errors)]
-        if not found:
-            return verdict
-
-        def mask(text: str) -> str:
-            for secret in found:
-                text = text.replace(secret, "***")
-            return text
-
-        errors = {mask(key): mask(text) for key, text in verdict.errors.items()}
-        return Verdict(verdict.kind, mask(verdict.reason), verdict.status, errors, verdict.retry_after_s, verdict.reached, verdict.body)
+        return masked(text, (self.account.client_secret, *self._tokens))
 
     async def _open(self) -> httpx.AsyncClient:
         async with self._opening:
@@ -207,7 +226,7 @@ class MoostClient:
             verify=_trust(self.account),
             follow_redirects=False,
             limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=_KEEP_ALIVE_S),
-            headers={"user-agent": f"edge-agent/{__version__}", "accept": "application/json"},
+            headers={"user-agent": f"edge-agent/{__version__}", "accept": "application/json", "accept-encoding": "identity"},
             transport=self._transport,
         )
 

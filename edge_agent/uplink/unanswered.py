@@ -16,6 +16,7 @@ def no_answer(call: str, error: Exception) -> Verdict:
     words = {
         "ConnectTimeout": "no connection in time; check the network",
         "ReadTimeout": "no answer in time",
+        "TimeoutError": "no complete answer in time",
         "WriteTimeout": "the connection takes no more data",
         "RemoteProtocolError": "the connection was closed without an answer",
         "ReadError": "the connection broke",

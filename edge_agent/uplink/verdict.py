@@ -7,7 +7,7 @@ hotspots, proxies and routers answer 200 to anything. Pure: knows no socket.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -39,7 +39,7 @@ class Verdict:
     errors: Mapping[str, str] = field(default_factory=dict)
     retry_after_s: float | None = None
     reached: bool = True
-    body: object = None
+    body: object = field(default=None, repr=False)  # the token's answer holds the token
 
     @property
     def accepted(self) -> bool:
@@ -52,10 +52,17 @@ def unreached(call: str, why: str, reached: bool = False) -> Verdict:
     return Verdict(Kind.LATER, f"{call}: {why}", reached=reached)
 
 
-def judge(call: str, expected: int, status: int, headers: Mapping[str, str], body: bytes, now: float) -> Verdict:
-    """The verdict on an answer to `call` (method and path), whose documented success is `expected`; `now` dates a Retry-After."""
-    page = _is_page(headers, body)
-    said = "a web page" if page else _said(body)
+def judge(
+    call: str, expected: int, status: int, headers: Mapping[str, str], body: bytes, now: float, mask: Callable[[str], str], limit: int
+) -> Verdict:
+    """The verdict on an answer to `call` (method and path), whose documented success is `expected`; `now` dates a Retry-After.
+
+    `mask` takes secrets out of the answer's words; of a body longer than `limit` bytes only the beginning is there.
+    """
+    page, whole = _is_page(headers, body), len(body) <= limit
+    if status == expected and whole and not page:
+        return Verdict(Kind.ACCEPTED, "", status, body=_json(body))
+    said = "a web page" if page else _line(body.decode("utf-8", "replace"), mask) if whole else f"an answer of more than {limit // 1024} kB"
     words = f"{call}: {status}" + (f" {said}" if said else "")
     retry = retry_after(headers.get("retry-after", ""), now)
     if status >= 500 or status in (408, 425, 429):
@@ -66,12 +73,10 @@ def judge(call: str, expected: int, status: int, headers: Mapping[str, str], bod
         return Verdict(Kind.LATER, f"{words}: redirects elsewhere, which is not followed; check `base_url:` and the network's sign-in page", status)
     if page:
         return Verdict(Kind.LATER, f"{words} instead of the cloud's answer; check `base_url:`, the proxy and the network's sign-in page", status)
-    if status == expected:
-        return Verdict(Kind.ACCEPTED, "", status, body=_json(body))
     if status in (401, 403):
         return Verdict(Kind.UNAUTHORIZED, f"{words}: the credentials are refused; check `client_id:`, the client secret and `customer_id:`", status)
     if status in (400, 422):
-        return Verdict(Kind.REFUSED, words, status, _errors(body))
+        return Verdict(Kind.REFUSED, words, status, _errors(body, mask) if whole else {})
     if status == 404:
         return Verdict(Kind.MISSING, f"{words}: not found; check `base_url:`", status)
     if status == 409:
@@ -88,9 +93,9 @@ def retry_after(text: str, now: float) -> float | None:
         return min(float(text[:9]), RETRY_AFTER_CAP_S)
     try:
         until: datetime = parsedate_to_datetime(text)
-    except ValueError:
+        return min(max(0.0, until.timestamp() - now), RETRY_AFTER_CAP_S)
+    except (ValueError, OverflowError):  # no date, or one at the end of all calendars
         return None
-    return min(max(0.0, until.timestamp() - now), RETRY_AFTER_CAP_S)
 
 
 def _is_page(headers: Mapping[str, str], body: bytes) -> bool:
@@ -100,16 +105,16 @@ def _is_page(headers: Mapping[str, str], body: bytes) -> bool:
 def _json(body: bytes) -> object:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: a thousand brackets
         return None
 
 
-def _said(body: bytes) -> str:
-    """The answer's own words in one line, shortened."""
-    return " ".join(body[: 4 * _REASON_LENGTH].decode("utf-8", "replace").split())[:_REASON_LENGTH]
+def _line(text: str, mask: Callable[[str], str]) -> str:
+    """An answer's own words in one line, without secrets, then shortened."""
+    return " ".join(mask(text).split())[:_REASON_LENGTH]
 
 
-def _errors(body: bytes) -> dict[str, str]:
+def _errors(body: bytes, mask: Callable[[str], str]) -> dict[str, str]:
     """The map of a refusal, text to text; empty when there is none."""
     found = _json(body)
-    return {str(key): str(text) for key, text in found.items()} if isinstance(found, dict) else {}
+    return {_line(key, mask): _line(str(text), mask) for key, text in found.items()} if isinstance(found, dict) else {}

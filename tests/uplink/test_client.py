@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID, Answer, Drop, Fault, LocalCloud, Request, Slow
-from edge_agent.uplink.client import MoostAccount, MoostClient
+from edge_agent.uplink.client import MoostAccount, MoostClient, Patience
 from edge_agent.uplink.verdict import Kind, Verdict
 from tests.conftest import HandClock
 from tests.uplink.rig import NOW, PATIENCE, account_of, event
@@ -76,6 +77,11 @@ async def test_a_clock_set_forward_costs_no_token(cloud: LocalCloud, clock: Hand
     assert tokens_asked(cloud) == 1
 
 
+async def test_a_lifetime_that_no_float_holds_is_no_exception(cloud: LocalCloud, client: MoostClient) -> None:
+    cloud.fault = on("/auth/token/v1", Answer(200, {"access_token": "abc", "expires_in": 10**400}), times=1)
+    assert (await client.send_live(event("meter", NOW))).accepted
+
+
 async def test_a_revoked_token_is_renewed_once_and_the_call_repeated(cloud: LocalCloud, client: MoostClient) -> None:
     await client.send_live(event("meter", NOW, 1))
     cloud.revoke_tokens()
@@ -109,6 +115,7 @@ async def test_wrong_credentials_are_said_in_words(cloud: LocalCloud, clock: Han
         Answer(200, {"access_token": 5}),
         Answer(200, {"access_token": ""}),
         Answer(200, {"access_token": "two\r\nlines"}),
+        Answer(200, b"[" * 60_000),
         Answer(500),
         Answer(302, headers={"Location": "/elsewhere"}),
         Answer(404),
@@ -200,6 +207,60 @@ async def test_connections_are_kept_and_never_more_than_four(cloud: LocalCloud, 
     assert len(server._serving) == 4
 
 
+@contextlib.asynccontextmanager
+async def answering(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
+    """The address of a server that answers one request by writing what it likes, until the other side hangs up."""
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            await answer(writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        ended.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await ended.wait()
+
+
+async def test_an_answer_that_drips_for_ever_ends_with_the_time_out(clock: HandClock) -> None:
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with answering(drip) as url, asyncio.timeout(10):
+        client = MoostClient(MoostAccount(url, CUSTOMER_ID, BUILDING_ID, CLIENT_ID, CLIENT_SECRET), clock, Patience(0.2, 0.2, 0.2))
+        verdict = await client.send_batch([event("meter", NOW)])
+        await client.close()
+    assert (verdict.kind, verdict.reached) == (Kind.LATER, True)
+    assert verdict.reason == "GET /auth/token/v1: no complete answer in time"
+
+
+async def test_an_endless_answer_is_not_read_to_its_end(clock: HandClock) -> None:
+    written = 0
+
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
+        while written < 200_000_000 and not writer.is_closing():
+            writer.write(b" " * 100_000)
+            await writer.drain()
+            written += 100_000
+
+    async with answering(flood) as url:
+        verdict = await send_to(url, clock)
+    assert verdict.kind is Kind.LATER
+    assert verdict.reason.startswith("GET /auth/token/v1: 200 an answer of more than 64 kB: not an answer of this call")
+    assert written < 50_000_000
+
+
 # TLS
 
 
@@ -234,6 +295,13 @@ async def test_an_unknown_authority_is_refused_in_words(tls_cloud: str, clock: H
 
 
 # what must never get out
+
+
+async def test_a_token_in_an_answer_that_is_not_the_tokens_is_masked(cloud: LocalCloud, client: MoostClient) -> None:
+    cloud.fault = on("/auth/token/v1", Answer(202, {"access_token": "never-seen-before"}))
+    verdict = await client.send_live(event("meter", NOW))
+    assert "GET /auth/token/v1: 202" in verdict.reason
+    assert "never" not in verdict.reason
 
 
 async def test_no_log_error_or_repr_ever_holds_a_secret(cloud: LocalCloud, clock: HandClock, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,11 +17,11 @@ PORTAL = b"<!DOCTYPE html><html><body>Welcome to the hotel</body></html>"
 HTML = {"content-type": "text/html; charset=utf-8"}
 
 
-async def verdict_on(answer: httpx.Response, send: Callable[[MoostClient], Awaitable[Verdict]]) -> Verdict:
+async def verdict_on(answer: httpx.Response, send: Callable[[MoostClient], Awaitable[Verdict]], token: str = "abc") -> Verdict:
     """What the client makes of this answer to every call but the token's."""
 
     def transport(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"access_token": "abc", "token_type": "Bearer"}) if request.url.path == "/auth/token/v1" else answer
+        return httpx.Response(200, json={"access_token": token, "token_type": "Bearer"}) if request.url.path == "/auth/token/v1" else answer
 
     account = MoostAccount("http://cloud.test", "6" * 24, "home", "id", "the-secret")
     client = MoostClient(account, ScaledClock(1, NOW), transport=httpx.MockTransport(transport))
@@ -122,6 +122,47 @@ async def test_an_answer_that_repeats_secrets_is_masked() -> None:
     assert "Bearer ***" in verdict.reason
 
 
+@pytest.mark.parametrize("secret", ["the-secret", "an-abc-token"])
+async def test_no_part_of_a_secret_is_left_where_an_answers_words_are_cut(secret: str) -> None:
+    for before in range(280, 301):
+        verdict = await verdict_on(httpx.Response(500, text=f"{'.' * before}{secret}"), live, token="an-abc-token")
+        shown = verdict.reason.removeprefix("POST /events/v1: 500 ")
+        assert shown == ("." * before + "***")[:300]
+
+
+async def test_a_refusals_map_is_masked_before_it_is_cut_too() -> None:
+    verdict = await verdict_on(httpx.Response(400, json={"3": "." * 295 + "the-secret", "4" * 5000: "x"}), batch)
+    assert verdict.errors == {"3": "." * 295 + "***", "4" * 300: "x"}
+
+
+@pytest.mark.parametrize("status", [200, 201])
+async def test_an_answer_that_is_too_long_is_no_acceptance(status: int) -> None:
+    for send in (live, batch):
+        verdict = await verdict_on(httpx.Response(status, content=b" " * 65_537), send)
+        assert verdict.kind is Kind.LATER
+        assert f"{status} an answer of more than 64 kB: not an answer of this call" in verdict.reason
+
+
+async def test_a_status_that_speaks_for_itself_counts_however_long_its_answer_is() -> None:
+    verdict = await verdict_on(httpx.Response(400, json={str(place): "value: is no number" * 10 for place in range(500)}), batch)
+    assert (verdict.kind, verdict.errors) == (Kind.REFUSED, {})
+    assert (await verdict_on(httpx.Response(413, content=b" " * 100_000), batch)).kind is Kind.TOO_LARGE
+
+
+async def test_a_building_may_be_larger_than_other_answers() -> None:
+    for kilobytes, kind in ((1000, Kind.ACCEPTED), (1100, Kind.LATER)):
+        answer = httpx.Response(200, json={"zip": "8010", "computed": "x" * kilobytes * 1024})
+        assert (await verdict_on(answer, lambda client: client.get_building())).kind is kind
+
+
+@pytest.mark.parametrize("depth", [500, 990, 5000, 30_000])
+@pytest.mark.parametrize("status", [200, 201, 400])
+async def test_brackets_without_end_are_no_exception(status: int, depth: int) -> None:
+    for body in (b"[" * depth + b"]" * depth, b'{"1":' * depth + b"1" + b"}" * depth):
+        verdict = await verdict_on(httpx.Response(status, content=body), batch)
+        assert verdict.kind in (Kind.ACCEPTED, Kind.LATER, Kind.REFUSED)
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [(200, Kind.LATER), (201, Kind.ACCEPTED), (409, Kind.EXISTS), (404, Kind.MISSING), (500, Kind.LATER), (400, Kind.REFUSED)]
 )
@@ -149,6 +190,8 @@ async def test_reading_a_building_gives_its_body() -> None:
         ("Fri, 15 Jan 2027 12:11:00 GMT", 60.0),
         ("Fri, 15 Jan 2027 11:00:00 GMT", 0.0),
         ("Sat, 01 Jan 2050 00:00:00 GMT", 3600.0),
+        ("Fri, 31 Dec 9999 23:59:59 -0000", 3600.0),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", None),
         ("soon", None),
         ("-5", None),
         ("1.5", None),
