@@ -258,9 +258,11 @@ class Shift:
 
     async def record(self, device: str, seconds: float, anonymous: bool) -> Answer:
         """A recording of a device, made beside its polls. Raises EdgeAgentError for an unknown one, or one that cannot be read."""
+        return await self._while_open(self._record(self._setup(device), seconds, anonymous))
+
+    async def _record(self, setup: DeviceSetup, seconds: float, anonymous: bool) -> Answer:
         from edge_agent.recorder import finished, listen, recorder_of
 
-        setup = self._setup(device)
         recorder = recorder_of(self._devices, setup, self._clock)
         began = self._clock.monotonic()
         try:

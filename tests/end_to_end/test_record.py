@@ -48,6 +48,19 @@ async def test_record_of_a_silent_device_through_the_agent_says_why(gateway: Gat
     assert not (gateway.folder / "x.yaml").exists()
 
 
+async def test_recording_ends_with_words_when_the_site_file_is_read_anew(gateway: Gateway, meter_server: RegisterServer) -> None:
+    gateway.write_site([meter(meter_server)])
+    async with running(gateway):
+        await until(lambda: meter_server.count("input", 72) >= 3)
+        once = meter_server.count("holding", 64512)
+        recording = asyncio.create_task(gateway.command("record", "grid-meter", "--minutes", "5", "--output", str(gateway.folder / "x.yaml")))
+        await until(lambda: meter_server.count("holding", 64512) > once)
+        assert gateway.process is not None
+        gateway.process.send_signal(signal.SIGHUP)
+        code, _, errors = await asyncio.wait_for(recording, 10)
+    assert (code, "the site file was read anew meanwhile; ask again" in errors) == (3, True)
+
+
 async def test_record_without_an_agent_ends_at_ctrl_c_with_what_was_heard(gateway: Gateway, meter_server: RegisterServer) -> None:
     gateway.write_site([meter(meter_server)])
     output = gateway.folder / "meter.yaml"

@@ -48,3 +48,10 @@ def test_demo_runs_from_the_bare_wheel_and_its_energy_adds_up(installed: Path, t
     done = run(installed / "edge-agent", "demo", "--duration", "60s", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_schemas_are_inside_the_wheel_where_the_profiles_name_them(installed: Path, tmp_path: Path) -> None:
+    done = run(installed / "edge-agent", "schema", "profile", cwd=tmp_path)
+    assert done.stdout == (ROOT / "schemas" / "profile.json").read_text(encoding="utf-8")
+    code = "from edge_agent.profiles.library import library_folder as f; print((f() / '../schemas/profile.json').is_file())"
+    assert run(installed / "python", "-c", code, cwd=tmp_path).stdout.strip() == "True"
