@@ -7,6 +7,7 @@ stayed long enough to be the new truth. A doubt delays an interval; believing a 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
 
 from edge_agent.model.measurements import Counter, CounterKind
@@ -18,7 +19,7 @@ COARSE_WH = 100.0  # a counter of this step or a larger one moves rarely
 CONFIRM_READINGS = 3
 CONFIRM_S = 60.0
 CONFIRM_ZERO_S = 600.0  # a device that starts cold may read 0 for minutes before it knows its lifetime counter
-DAY_S = 86_400.0
+GAP_S = 60.0
 # Decision: what is dated up to an hour ahead of now waits for its time to come again, so that no end is sent twice;
 # what is dated further ahead was dated by a wrong clock: it begins anew, for nothing may stay frozen.
 AHEAD_S = 3600.0
@@ -43,12 +44,18 @@ class Doubt(NamedTuple):
 
 
 class CounterTrack:
-    """The last believed reading of a counter (its high-water mark) and a doubt, if there is one."""
+    """The last believed reading of a counter (its high-water mark) and a doubt, if there is one.
 
-    __slots__ = ("_counter", "_doubt", "_doubted_here", "_moved_at", "_rare", "_read_here", "_slack_wh", "at", "wh")
+    A counter that starts again each day does so at midnight of `time_zone`; over a midnight that nobody read for
+    longer than `gap_s` seconds, nobody knows what it counted.
+    """
 
-    def __init__(self, counter: Counter) -> None:
+    __slots__ = ("_counter", "_doubt", "_doubted_here", "_gap_s", "_moved_at", "_rare", "_read_here", "_slack_wh", "_time_zone", "at", "wh")
+
+    def __init__(self, counter: Counter, gap_s: float = GAP_S, time_zone: tzinfo = UTC) -> None:
         self._counter = counter
+        self._gap_s = gap_s
+        self._time_zone = time_zone
         self._slack_wh = 2 * counter.step_wh
         self._rare = counter.kind is CounterKind.SESSION or counter.step_wh >= COARSE_WH
         self.at: float | None = None  # UTC epoch seconds
@@ -64,13 +71,16 @@ class CounterTrack:
         if at <= self.at:
             return ()
         grown = wh - self.wh
-        if self._counter.kind is CounterKind.DAILY and at - self.at >= DAY_S:
-            return self._believe(at, wh, None, "a counter that starts again each day was silent for over a day")
+        if self._counter.kind is CounterKind.DAILY and at - self.at > self._gap_s and self._day(at) != self._day(self.at):
+            return self._believe(at, wh, None, "a counter that starts again each day was silent over midnight")
         if 0.0 <= grown <= self._possible_wh(at, self.at):
             return self._believe(at, wh, grown, "")
         if grown < 0.0:
             return self._fallen(at, wh, grown)
         return self._doubted(at, wh)
+
+    def _day(self, at: float) -> int:
+        return datetime.fromtimestamp(at, self._time_zone).toordinal()
 
     def _possible_wh(self, at: float, since: float) -> float:
         seconds = max(at - since, min(at - self._moved_at, STALL_S) if self._rare else 0.0)

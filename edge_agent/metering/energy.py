@@ -8,6 +8,7 @@ covered from its beginning is absent, never an undercount; an end that was given
 
 from __future__ import annotations
 
+from datetime import UTC, tzinfo
 from math import floor
 from typing import Any, NamedTuple
 
@@ -198,9 +199,9 @@ class CounterEnergy:
 
     __slots__ = ("_cutter", "_interval_s", "_point_id", "_quantity", "_track")
 
-    def __init__(self, point_id: str, quantity: Quantity, counter: Counter, interval_s: int, gap_s: float) -> None:
+    def __init__(self, point_id: str, quantity: Quantity, counter: Counter, interval_s: int, gap_s: float, time_zone: tzinfo = UTC) -> None:
         self._point_id, self._quantity, self._interval_s = point_id, quantity, interval_s
-        self._track = CounterTrack(counter)
+        self._track = CounterTrack(counter, gap_s, time_zone)
         self._cutter = Cutter(interval_s, gap_s)
 
     @property

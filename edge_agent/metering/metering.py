@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from edge_agent.metering.balance import balance, hybrids
 from edge_agent.metering.counters import AHEAD_S
@@ -22,6 +23,8 @@ VERSION = 1
 
 class Metering:
     """Meters all points of a site on a grid of `interval_s` seconds. `state` is what `state()` gave before.
+
+    Counters that start again each day do so at midnight in `time_zone`.
 
     A clock that says less than `not_before` (UTC epoch seconds) is not set yet: nothing is metered by it, and the
     counters' last values wait. One that is behind the stored state by over an hour (`now` at the start) may be set
@@ -38,9 +41,10 @@ class Metering:
         excess_intervals: int = 2,
         now: float | None = None,
         not_before: float = 0.0,
+        time_zone: str = "UTC",
     ) -> None:
-        found = hybrids(points)
-        self._points = {point.id: PointMeter(point, point.device_id in found, interval_s, poll_s) for point in points}
+        found, zone = hybrids(points), ZoneInfo(time_zone)
+        self._points = {point.id: PointMeter(point, point.device_id in found, interval_s, poll_s, zone) for point in points}
         self._balance = balance(points)
         self._household = Household(self._balance, interval_s, excess_intervals)
         self._interval_s = interval_s

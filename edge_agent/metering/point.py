@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, tzinfo
 from math import floor
 from typing import Any, NamedTuple
 
@@ -31,12 +32,12 @@ class PointMeter:
 
     __slots__ = ("_changes", "_closed", "_end", "_energies", "_gauges", "_held", "_held_here", "_interval_s", "_point", "id", "was_read")
 
-    def __init__(self, point: MeterPoint, hybrid: bool, interval_s: int, poll_s: float) -> None:
+    def __init__(self, point: MeterPoint, hybrid: bool, interval_s: int, poll_s: float, time_zone: tzinfo = UTC) -> None:
         self.id = point.id
         self._point = point
         self._interval_s = interval_s
         gap_s = max(3 * poll_s, point.stale_after_s, 60.0)
-        self._energies = _energies(point, energy_sources(point, hybrid), interval_s, gap_s)
+        self._energies = _energies(point, energy_sources(point, hybrid), interval_s, gap_s, time_zone)
         self._gauges = gauges(point, hybrid)
         self._changes = Changes(point)
         self._held: dict[Quantity, tuple[float, float]] = {}  # the last value of each gauge and when it was true
@@ -185,10 +186,10 @@ def _passed_on(intervals: list[EnergyInterval], unless: CounterEnergy | None) ->
     return intervals
 
 
-def _energies(point: MeterPoint, sources: tuple[Source, ...], interval_s: int, gap_s: float) -> tuple[_Metered, ...]:
+def _energies(point: MeterPoint, sources: tuple[Source, ...], interval_s: int, gap_s: float, time_zone: tzinfo) -> tuple[_Metered, ...]:
     """What meters each energy. Counters come first; both directions of one power are integrated together."""
     counters = {
-        source.energy: CounterEnergy(point.id, source.energy, point.counters.get(source.read, Counter()), interval_s, gap_s)
+        source.energy: CounterEnergy(point.id, source.energy, point.counters.get(source.read, Counter()), interval_s, gap_s, time_zone)
         for source in sources
         if not source.sign
     }

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -61,6 +62,29 @@ def test_a_daily_counter_that_stays_at_zero_after_midnight_counts_from_zero() ->
 
 def test_a_daily_counter_that_blinks_to_zero_counts_nothing_twice() -> None:
     assert counted(DAILY, [8_000, 0, 0, 8_001]) == 1
+
+
+def test_a_daily_counter_silent_over_midnight_is_unknown_though_it_grew() -> None:
+    track = CounterTrack(DAILY)
+    eight = 1_800_000_000.0  # in the morning, UTC
+    steps = [step for at, wh in ((eight, 2_000), (eight + 3_600, 2_100), (eight + 23 * 3_600, 2_500)) for step in track.feed(at, wh)]
+    assert [step.energy_wh for step in steps] == [None, 100, None]
+    assert steps[-1].note == "a counter that starts again each day was silent over midnight"
+    assert [step.energy_wh for step in track.feed(eight + 24 * 3_600, 2_600)] == [100]
+
+
+def test_a_daily_counter_that_is_read_over_midnight_counts_on() -> None:
+    track = CounterTrack(DAILY)
+    midnight = 1_800_057_600.0
+    steps = [step for at, wh in ((midnight - 20, 2_000), (midnight + 20, 2_001), (midnight + 60, 2)) for step in track.feed(at, wh)]
+    assert [step.energy_wh for step in steps] == [None, 1, 2]
+
+
+def test_midnight_is_the_house_s() -> None:
+    track = CounterTrack(DAILY, time_zone=ZoneInfo("Europe/Vienna"))
+    eleven = 1_800_057_600.0 - 3_600  # midnight in Vienna
+    steps = [step for at, wh in ((eleven + 60, 10), (eleven + 7_200, 2_000)) for step in track.feed(at, wh)]
+    assert [step.energy_wh for step in steps] == [None, 1_990]
 
 
 def test_a_daily_counter_silent_for_over_a_day_is_unknown() -> None:
