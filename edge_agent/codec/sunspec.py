@@ -1,7 +1,13 @@
 """SunSpec: which registers a model's points are in, once the device's chain of models is known.
 
 A device lists its models (id, length) from a base address on; offsets here count from a model's id register.
-Only what an agent reads is in the table. Pure: `drivers/sunspec.py` reads the chain.
+Only what an agent reads is in the table; every other model (703, the curves 705 to 712, a vendor's own) is
+stepped over by its length. Pure: `drivers/sunspec.py` reads the chain.
+
+Why a table of our own and not pysunspec2: that package brings its own blocking Modbus client and all models as
+JSON, which it parses into an object per point when a device is scanned, while here values must come through the
+one link that shares a line, be planned together with plain registers, and fit a small gateway. These rows
+name the points that a profile can use, and the profile checker knows them.
 
 Source: the SunSpec Alliance's model definitions (github sunspec/models, json/model_*.json).
 """
@@ -74,14 +80,26 @@ def next_model(address: int, id_: int, length: int) -> Model | None:
     return Model(id_, address, length)
 
 
-def locate_point(chain: Sequence[Model], ids: Sequence[int], point: str, module: int | None = None) -> Place | str:
-    """The place of a point in the first of these models that the device has; in words, why it has no such point."""
-    for id_ in ids:
-        model = next((one for one in chain if one.id == id_), None)
-        if model is not None:
-            return _place(model, point, module)
+def locate_point(chain: Sequence[Model], ids: Sequence[int], point: str, module: int | None = None, instance: int | None = None) -> Place | str:
+    """The place of a point in the first of these models that the device has; in words, why it has no such point.
+
+    Behind one gateway there may be several devices, each with a common block and models of its own: `instance`
+    counts the models of one kind (integer or float, whatever their phases) along the chain, from 1.
+    """
     listed = ", ".join(str(id_) for id_ in ids)
-    return f"the device has no SunSpec model {listed}"
+    model = next((one for id_ in ids for one in chain if one.id == id_), None)
+    if model is None:
+        return f"the device has no SunSpec model {listed}"
+    if instance is not None:
+        alike = [one for one in chain if one.id in ids and _layout_id(one.id) == _layout_id(model.id)]
+        if not 1 <= instance <= len(alike):
+            return f"the device has {len(alike)} of the SunSpec models {listed}, no number {instance}"
+        model = alike[instance - 1]
+    return _place(model, point, module)
+
+
+def _layout_id(id_: int) -> int:
+    return _SAME_LAYOUT.get(id_, id_)
 
 
 def known_point(id_: int, point: str, module: bool = False) -> bool:

@@ -56,7 +56,7 @@ def locate(setup: DeviceSetup, spec: ProfileSpec, chain: Sequence[Model]) -> tup
     missing: dict[str, str] = {}
     for name, point in spec.points.items():
         if point.sunspec is not None:
-            place = locate_point(chain, point.sunspec.models, point.sunspec.point, point.sunspec.module)
+            place = locate_point(chain, point.sunspec.models, point.sunspec.point, point.sunspec.module, _instance(setup, spec, point))
             if isinstance(place, str):
                 missing[name] = place
                 continue
@@ -67,6 +67,14 @@ def locate(setup: DeviceSetup, spec: ProfileSpec, chain: Sequence[Model]) -> tup
         elif _table(point):
             found[name] = _located(setup, spec, name, point)
     return found, missing
+
+
+def _instance(setup: DeviceSetup, spec: ProfileSpec, point: PointSpec) -> int | None:
+    """Which of several SunSpec models of a kind: what `shift` counts where there are no addresses to move."""
+    if not point.shift:
+        return None
+    written = setup.parameters.get(point.shift, spec.parameters[point.shift].default or "1")
+    return int(written) if written.isdigit() else 0
 
 
 def _located(setup: DeviceSetup, spec: ProfileSpec, name: str, point: PointSpec) -> Register:

@@ -253,3 +253,35 @@ async def test_replaced_device_is_met_anew(make_driver: MakeDriver, hand_clock: 
         hand_clock.forward(60)
         assert (await driver.read()).readings["ac_power"].value == 77.0
         await server.stop()
+
+
+@pytest.mark.parametrize(("number", "watts"), [("1", -250.0), ("2", 900.0), ("3", 77.0)])
+async def test_each_meter_behind_a_gateway_with_several_common_blocks_is_read(number: str, watts: float, make_driver: MakeDriver) -> None:
+    single_phase = meter(watts=900)
+    single_phase[0] = 201
+    models = (common("gateway"), inverter(), common("m1"), meter(), common("m2"), single_phase, common("m3"), meter(watts=77))
+    async with serving({1: {"holding": {40000: chain(*models)}}}) as server:
+        driver = make_driver("sunspec", server.port, id_="m", parameters={"meter": number})
+        sample = await driver.read()
+        assert sample.readings["meter_power"].value == watts
+        assert sample.readings["ac_power"].value == 4321.0
+        assert driver.serial == "gateway"
+
+
+@pytest.mark.parametrize("number", ["2", "0", "second"])
+async def test_meter_that_is_not_there_is_said_in_words(number: str, make_driver: MakeDriver) -> None:
+    async with serving({1: {"holding": {40000: chain(common(), inverter(), meter())}}}) as server:
+        driver = make_driver("sunspec", server.port, parameters={"meter": number})
+        reading = (await driver.read()).readings["meter_power"]
+        assert reading.value is None
+        assert "the device has 1 of the SunSpec models 203, 202, 201" in reading.reason
+        assert Role.GRID not in (driver.roles or ())
+
+
+async def test_models_of_the_700_series_without_points_of_ours_are_stepped_over(make_driver: MakeDriver) -> None:
+    controls = [model(id_, length, {}) for id_, length in ((702, 50), (703, 17), (704, 65), (705, 60), (706, 50), (707, 105), (710, 105), (712, 44))]
+    points = {10: [120], 116: [1]}
+    async with serving({1: {"holding": {40000: chain(common(), *controls, model(701, 153, points), model(711, 32, {}))}}}) as server:
+        driver = make_driver("sunspec", server.port)
+        assert (await driver.read()).readings["generation"].value == 1200.0
+        assert set(driver.roles or ()) == {Role.PV}
