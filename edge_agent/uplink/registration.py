@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_agent.model.clock import Clock
+from edge_agent.model.errors import StorageError
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.uplink.client import MoostClient
 from edge_agent.uplink.gate import Cause, Gate
@@ -83,21 +84,37 @@ async def register(client: MoostClient, building: Building, devices: Sequence[Ma
             return Registration(made, before)
         changes.append("created" if made.accepted else "found")
         found = await client.get_building()
-    if not found.accepted or not isinstance(found.body, dict):
+    known = _building_in(found)
+    if known is None:
         return Registration(found if not found.accepted else _unread(found), before, tuple(changes))
-    wanted = merged(found.body, building)
+    wanted = merged(known, building)
     if wanted is not None:
         written = await client.update_building(wanted)
         if not written.accepted:
             return Registration(written, before, tuple(changes))
         changes.append("updated")
-    complete = with_ours(found.body.get("devices"), devices, before)
+    complete = with_ours(known.get("devices"), devices, before)
     if complete is not None:
         written = await client.attach_devices(complete)
         if not written.accepted:
             return Registration(written, before, tuple(changes))
         changes.append("devices attached")
     return Registration(_DONE, frozenset(one["id"] for one in devices), tuple(changes))
+
+
+def _building_in(found: Verdict) -> Json | None:
+    """The building that an answer holds; None where it is none, or one that could not be written back."""
+    body = found.body
+    if not found.accepted or not isinstance(body, dict) or not isinstance(body.get("settings") or {}, dict):
+        return None
+    devices = body.get("devices") or []
+    if not isinstance(devices, list) or not all(isinstance(device, dict) for device in devices):
+        return None
+    try:
+        json.dumps(body, allow_nan=False)
+    except (ValueError, RecursionError):
+        return None
+    return body
 
 
 def _unread(found: Verdict) -> Verdict:
@@ -163,19 +180,38 @@ async def keep_registered(client: MoostClient, building: Building, devices: Sequ
     """Registers, and tries again until the platform has it all or refuses it for its content; what was attached is kept in the queue's file."""
     gate = Gate(clock, subject="the building's registration")
     while True:
-        before = frozenset(json.loads(await outbox.load_state(_ATTACHED_STATE) or "[]"))
-        result = await register(client, building, devices, before)
-        if result.done:
-            if result.attached != before:
-                await outbox.commit([], {_ATTACHED_STATE: json.dumps(sorted(result.attached))})
-            if result.changes:
-                log.info("building %s: %s", client.account.building_id, ", ".join(result.changes))
-            gate.succeed()
-            return
-        verdict = result.verdict
-        if verdict.kind is Kind.REFUSED:
-            log.error("building %s is refused (%s); correct `building:` in the site file", client.account.building_id, verdict.reason)
-            return
-        cause = Cause.CREDENTIALS if verdict.kind is Kind.UNAUTHORIZED else Cause.FAILED if verdict.reached else Cause.UNREACHED
-        gate.fail(cause, verdict.reason, retry_after_s=verdict.retry_after_s)
+        try:
+            verdict = await _attempt(client, building, devices, outbox)
+        except StorageError as error:
+            gate.fail(Cause.STORAGE, str(error))
+        else:
+            if verdict.accepted:
+                gate.succeed()
+                return
+            if verdict.kind is Kind.REFUSED:
+                log.error("building %s is refused (%s); correct `building:` in the site file", client.account.building_id, verdict.reason)
+                return
+            cause = Cause.CREDENTIALS if verdict.kind is Kind.UNAUTHORIZED else Cause.FAILED if verdict.reached else Cause.UNREACHED
+            gate.fail(cause, verdict.reason, retry_after_s=verdict.retry_after_s)
         await clock.sleep(gate.wait_s)
+
+
+async def _attempt(client: MoostClient, building: Building, devices: Sequence[Mapping[str, str]], outbox: Outbox) -> Verdict:
+    """Registers once, from what is remembered and into it. Raises StorageError when the queue's file cannot be used."""
+    before = _remembered(await outbox.load_state(_ATTACHED_STATE))
+    result = await register(client, building, devices, before)
+    if result.done:
+        if result.changes:
+            log.info("building %s: %s", client.account.building_id, ", ".join(result.changes))
+        if result.attached != before:
+            await outbox.commit([], {_ATTACHED_STATE: json.dumps(sorted(result.attached))})
+    return result.verdict
+
+
+def _remembered(text: str | None) -> frozenset[str]:
+    """The ids that an earlier registration attached; none where what is stored makes no sense, so that nothing is dropped for it."""
+    try:
+        ids = json.loads(text or "[]")
+    except ValueError:
+        return frozenset()
+    return frozenset(one for one in ids if isinstance(one, str)) if isinstance(ids, list) else frozenset()

@@ -16,6 +16,7 @@ from edge_agent.outbox.outbox import Outbox
 from edge_agent.uplink.client import MoostClient
 from edge_agent.uplink.registration import Building, Registration, keep_registered, merged, register
 from edge_agent.uplink.verdict import Kind
+from tests.conftest import until
 from tests.uplink.rig import NOW, PATIENCE, account_of
 
 GRAZ = Building("8010", "Graz", "AT", "Europe/Vienna")
@@ -168,6 +169,56 @@ async def test_it_is_tried_again_until_done_and_what_was_attached_is_remembered(
     messages = [record.getMessage() for record in caplog.records if record.name.startswith("edge_agent")]
     assert sum("the building's registration: stopped" in message for message in messages) == 1
     assert sum(message == f"building {BUILDING_ID}: updated, devices attached" for message in messages) == 1
+
+
+@pytest.mark.parametrize("reading", [False, True])
+async def test_a_queue_that_cannot_be_used_is_waited_for(
+    cloud: LocalCloud, client: MoostClient, tmp_path: Path, caplog: pytest.LogCaptureFixture, reading: bool
+) -> None:
+    outbox = await Outbox.open(tmp_path / "queue.db")
+    await outbox.call(lambda queue: queue._db.execute("ALTER TABLE state RENAME TO gone" if reading else "PRAGMA query_only=1"))
+    task = asyncio.create_task(keep_registered(client, GRAZ, [METER], outbox, ScaledClock(50, NOW)))
+    await until(lambda: task.done() or "the building's registration: stopped" in caplog.text)
+    assert not task.done()
+    assert ("no such table" if reading else "cannot be written") in caplog.text
+    await outbox.call(lambda queue: queue._db.execute("ALTER TABLE gone RENAME TO state" if reading else "PRAGMA query_only=0"))
+    await asyncio.wait_for(task, 5)
+    assert await outbox.load_state("uplink.attached") == '["meter"]'
+    await outbox.close()
+
+
+@pytest.mark.parametrize("stored", ["", "nonsense", "5", '{"a": 1}', "[[1], 2]"])
+async def test_a_memory_that_makes_no_sense_drops_no_device(cloud: LocalCloud, client: MoostClient, tmp_path: Path, stored: str) -> None:
+    cloud.buildings[BUILDING_ID]["devices"] = [PLUG]
+    outbox = await Outbox.open(tmp_path / "queue.db")
+    await outbox.commit([], {"uplink.attached": stored})
+    await keep_registered(client, GRAZ, [METER], outbox, ScaledClock(50, NOW))
+    assert await outbox.load_state("uplink.attached") == '["meter"]'
+    await outbox.close()
+    assert [device["id"] for device in cloud.buildings[BUILDING_ID]["devices"]] == ["plug", "meter"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"devices": 5}',
+        b'{"devices": {"id": "a"}}',
+        b'{"devices": [1]}',
+        b'{"devices": ["id"]}',
+        b'{"settings": "text"}',
+        b'{"settings": [1]}',
+        b'{"settings": {"tariff": NaN}}',
+        b'{"properties": 1e999}',
+        b'{"properties": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    ],
+    ids=lambda body: body[:30].decode(),
+)
+async def test_an_answer_that_is_no_building_is_tried_later_and_writes_nothing(cloud: LocalCloud, client: MoostClient, body: bytes) -> None:
+    cloud.fault = lambda request: Answer(200, body) if request.path.startswith("/buildings") else None
+    result = await register(client, Building("8010", "Graz", "AT", None, FLAT), [METER], set())
+    assert result.verdict.kind is Kind.LATER
+    assert "no building" in result.verdict.reason
+    assert written(cloud) == []
 
 
 async def test_data_that_the_platform_refuses_is_said_once_and_not_repeated(
