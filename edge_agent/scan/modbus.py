@@ -109,19 +109,19 @@ class PortScan:
     clock: Clock
 
     async def examine(self, host: str, port: int, into: list[Found]) -> None:
-        """Adds the devices behind a port, as they are found."""
-        connection = Connection("tcp", host, port)
-        if await self._examine(connection, self.units, into):
-            await self._examine(Connection("rtu+tcp", host, port), self.units[:_FEW_UNITS], into)
+        """Adds the devices behind a port, as they are found. Where the first units are silent, RTU frames are tried before the other units."""
+        tcp, rtu = Connection("tcp", host, port), Connection("rtu+tcp", host, port)
+        if await self._examine(tcp, self.units, into, _FEW_UNITS) and await self._examine(rtu, self.units[:_FEW_UNITS], into):
+            await self._examine(tcp, self.units[_FEW_UNITS:], into)
 
-    async def _examine(self, connection: Connection, units: Sequence[int], into: list[Found]) -> bool:
-        """Whether the port is open and stayed silent."""
+    async def _examine(self, connection: Connection, units: Sequence[int], into: list[Found], silent_units: int = 256) -> bool:
+        """Whether the port is open and stayed silent; after so many silent units it is left."""
         link = ModbusLink(connection, self.clock)
         link.keep_pace(ModbusSpec(pause=self.pace.pause_s, connect_pause=self.pace.connect_pause_s))
         asker = _Asker(link, self.pace.answer_s)
         try:
             await link.connect(self.pace.connect_s)
-            await self._examine_units(asker, units, into)
+            await self._examine_units(asker, units, into, silent_units)
         except NoConnection:
             return False
         except _LeaveAlone:
@@ -130,11 +130,13 @@ class PortScan:
             await link.close()
         return not asker.answered
 
-    async def _examine_units(self, asker: _Asker, units: Sequence[int], into: list[Found]) -> None:
+    async def _examine_units(self, asker: _Asker, units: Sequence[int], into: list[Found], silent_units: int) -> None:
         """Some ports answer as any unit, some refuse in the name of units that do not exist: what nobody says tells which."""
         nobody = await _first_answer(asker, _NOBODY)
         mute: list[int] = []
-        for unit in units:
+        for number, unit in enumerate(units):
+            if number >= silent_units and not asker.answered:
+                return
             if not await self._is_there(asker, unit):
                 continue
             doubtful = isinstance(nobody, int) and await _first_answer(asker, unit) == nobody

@@ -75,8 +75,9 @@ async def test_station_with_registers_at_another_unit_is_one_device(serve: Serve
 
 
 async def test_rtu_frames_on_a_tcp_port_are_tried_where_modbus_tcp_is_met_with_silence(serve: Serve, port: int, port_scan: PortScan) -> None:
-    await serve("abb-b23")
+    server = await serve("abb-b23")
     (found,) = await scan_of(port_scan, ["127.0.0.1"], port)
+    assert server.connections < 12, "the other units are not asked first, at a time-out each"
     assert (found.address, found.profiles) == (f"rtu+tcp://127.0.0.1:{port}", ("abb-b23",))
 
 
