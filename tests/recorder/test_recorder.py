@@ -235,6 +235,22 @@ async def test_recorded_charger_reads_the_same_when_it_is_replayed(tmp_path: Pat
         assert texts(await read_replayed(file, said)) == recorded.section.expected
 
 
+async def test_charger_is_recorded_beside_a_running_agent(charger: DeviceSetup) -> None:
+    """The broker gives what it retained to each who subscribes on the agent's connection: it is recorded once."""
+    async with replayed(RECORDINGS / "go-e-charger.yaml") as (said, _):
+        devices = Devices([charger], MqttSettings("127.0.0.1", port_of(said)), SystemClock(), {})
+        await until(lambda: devices.drivers["recorded"].serial)
+        recorder = recorder_of(devices, charger, SystemClock())
+        await listen(recorder, SystemClock(), 1.0, None, asyncio.Event())
+        recorded = await finished(recorder, charger, SystemClock(), 1.0, False)
+        await recorder.close()
+        assert not (await devices.drivers["recorded"].read()).error
+        await devices.close()
+    retained = [(one.topic, one.payload) for one in recorded.section.messages if one.retained]
+    assert retained
+    assert len(retained) == len(set(retained))
+
+
 async def test_anonymous_charger_is_nowhere_in_its_recording(tmp_path: Path, charger: DeviceSetup) -> None:
     async with replayed(RECORDINGS / "go-e-charger.yaml") as (said, _):
         recorded = await record(charger, 1.0, anonymous=True, port=port_of(said))
