@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edge_agent.metering.stored import instant, number
 from edge_agent.model.measurements import Change, DeviceStatus, MeterPoint, Quality, Quantity, Reading, Value
 
 SOC_STEP_PERCENT = 1.0
@@ -87,8 +88,8 @@ class Changes:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on where `state` was taken."""
-        self._sent = {Quantity(quantity): value for quantity, value in state["sent"].items()}
-        self._good_at, self._watched_at = state["good_at"], state["watched_at"]
+        self._sent = {Quantity(quantity): value if isinstance(value, str | bool) else number(value) for quantity, value in state["sent"].items()}
+        self._good_at, self._watched_at = (None if state[key] is None else instant(state[key]) for key in ("good_at", "watched_at"))
 
 
 def _differs(quantity: Quantity, sent: Value | None, value: Value) -> bool:

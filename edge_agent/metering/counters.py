@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
 
+from edge_agent.metering.stored import instant, number
 from edge_agent.model.measurements import Counter, CounterKind
 
 LIMIT_W = 100_000.0  # no household connection delivers more on average; 3 x 125 A is 86 kW
@@ -153,6 +154,7 @@ class CounterTrack:
 
     def restore(self, state: list[Any]) -> None:
         """Goes on where `state` was taken."""
-        self.at, self.wh, self._moved_at = state[0], state[1], state[2]
-        self._doubt = Doubt(*state[3]) if state[3] else None
+        at, wh, moved_at, doubt = state
+        self.at, self.wh, self._moved_at = None if at is None else instant(at), number(wh), instant(moved_at)
+        self._doubt = Doubt(instant(doubt[0]), number(doubt[1]), instant(doubt[2]), number(doubt[3]), int(doubt[4])) if doubt else None
         self._read_here = self._doubted_here = False

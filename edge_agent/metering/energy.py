@@ -13,6 +13,7 @@ from math import floor
 from typing import Any, NamedTuple
 
 from edge_agent.metering.counters import AHEAD_S, CounterTrack
+from edge_agent.metering.stored import boundary, instant, number, text
 from edge_agent.model.clock import utc_text
 from edge_agent.model.measurements import Counter, EnergyInterval, Quantity
 
@@ -186,8 +187,13 @@ class Cutter:
 
     def restore(self, state: list[Any]) -> None:
         """Goes on where `state` was taken; with another interval length, from the next boundary of the new one."""
-        self.at, self._total_wh, interval_s, self._end, self._closed_until, self._start_at, self._start_wh, *marks = state
-        self._estimated, self._reason = marks
+        at, total_wh, interval_s, open_end, closed_until, start_at, start_wh, estimated, reason = state
+        self.at, self._total_wh = None if at is None else instant(at), number(total_wh)
+        self._end, self._closed_until = boundary(open_end), boundary(closed_until)
+        self._start_at, self._start_wh = instant(start_at), None if start_wh is None else number(start_wh)
+        self._estimated, self._reason = bool(estimated), text(reason)
+        if self.at is not None and self.at - self._end > BRIDGE_S:
+            raise ValueError(f"the interval that ends at {open_end!r} cannot be open at {at!r}")
         self._at_here = self._start_here = False
         if self.at is not None and interval_s != self._interval_s:
             self._closed_until -= self._closed_until % self._interval_s
@@ -339,7 +345,8 @@ class PowerEnergy:
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on where `state` was taken, if it integrated the same energies."""
         if set(state.get("cuts", ())) == set(self._cutters):
-            self.at, self._watts, self._against_wh = state["power"]
+            at, watts, against_wh = state["power"]
+            self.at, self._watts, self._against_wh = None if at is None else instant(at), number(watts), number(against_wh)
             self._read_here = False
             for quantity, cutter in self._cutters.items():
                 cutter.restore(state["cuts"][quantity.value])

@@ -13,6 +13,7 @@ from typing import Any
 
 from edge_agent.metering.balance import Balance, Input
 from edge_agent.metering.counters import AHEAD_S
+from edge_agent.metering.stored import boundary, number, text
 from edge_agent.model.clock import utc_text
 from edge_agent.model.measurements import EnergyInterval, HouseholdInterval, HouseQuantity, Quantity
 
@@ -71,7 +72,7 @@ class Ledger:
         key = _key(*source)
         done = []
         since = self._given[key] or min(self._rows, default=end) - self._interval_s
-        for skipped in range(since + self._interval_s, end, self._interval_s):
+        for skipped in sorted(row for row in self._rows if since < row < end) if end - since > self._interval_s else ():
             if skipped in self._rows:
                 done.append(self._enter(skipped, key, None, f"{key} is not known for this interval", False))
         self._given[key] = end
@@ -128,6 +129,7 @@ class Ledger:
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as JSON has it; inputs and totals by their place, for there can be a fortnight of rows."""
         keys, totals = list(self._users), list(self._totals)
+        formulas = {total.value: dict(inputs) for total, inputs in self._totals.items()}
         rows = [
             [
                 end,
@@ -138,19 +140,25 @@ class Ledger:
             ]
             for end, row in self._rows.items()
         ]
-        return {"inputs": keys, "totals": totals, "given": list(self._given.values()), "forgotten": self._forgotten, "rows": rows}
+        return {"inputs": keys, "totals": formulas, "given": list(self._given.values()), "forgotten": self._forgotten, "rows": rows}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state` was taken. Rows of a house with other inputs would add up to something else: they go."""
-        keys, totals = list(self._users), list(self._totals)
-        self._forgotten = state["forgotten"]
-        if state["inputs"] != keys or state["totals"] != totals:
-            return
-        self._given = dict(zip(keys, state["given"], strict=True))
-        for end, inputs, sums, reasons, estimated in state["rows"]:
-            known = {key: value for key, value in zip(keys, inputs, strict=True) if value != _AWAITED}
-            decided = {total: value for total, value in zip(totals, sums, strict=True) if value != _AWAITED}
-            self._rows[end] = Row(known, dict(reasons), decided, estimated)
+        """Goes on where `state` was taken.
+
+        Rows wait on for the totals that are made of the same inputs as then; the others would add up to something else.
+        """
+        keys, totals = state["inputs"], [HouseQuantity(total) for total in state["totals"]]
+        others: dict[HouseQuantity, float | None] = {
+            total: None for total, inputs in self._totals.items() if state["totals"].get(total.value) != inputs
+        }
+        self._forgotten = boundary(state["forgotten"])
+        self._given |= {key: boundary(given) for key, given in zip(keys, state["given"], strict=True) if key in self._users}
+        for row_end, inputs, sums, reasons, estimated in state["rows"]:
+            known = {key: _value(value) for key, value in zip(keys, inputs, strict=True) if value != _AWAITED and key in self._users}
+            decided = {total: _value(value) for total, value in zip(totals, sums, strict=True) if value != _AWAITED}
+            row = Row(known, {key: text(reasons[key]) for key, value in known.items() if value is None}, others | decided, bool(estimated))
+            if self._totals.keys() - row.sums.keys():
+                self._rows[boundary(row_end)] = row
 
 
 class Household:
@@ -263,11 +271,12 @@ class Household:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on where `state` was taken. Rows of another interval's length are of no use."""
-        self.remainder_wh, self._carried_since, self.mistake = state["remainder"]
+        remainder_wh, carried_since, mistake = state["remainder"]
+        self.remainder_wh, self._carried_since, self.mistake = number(remainder_wh), boundary(carried_since), text(mistake)
         if state["interval_s"] == self._interval_s:
             self._energies.restore(state["energies"])
             self._powers.restore(state["powers"])
-            self._exports = {end: wh for end, wh in state["exports"]}
+            self._exports = {boundary(at): _value(wh) for at, wh in state["exports"]}
 
 
 def _enter(values: dict[HouseQuantity, float], reasons: dict[HouseQuantity, str], total: HouseQuantity, value: float | None, reason: str) -> None:
@@ -299,6 +308,10 @@ def _rates(
             reasons[rate] = f"{percent:.1f} % is no share: energy went through a battery from or to the grid"
         else:
             values[rate] = round(percent, 3)
+
+
+def _value(stored: Any) -> float | None:
+    return None if stored is None else number(stored)
 
 
 def _key(point_id: str, quantity: Quantity) -> str:

@@ -6,7 +6,8 @@ the outcomes that came with it can neither lose nor double an interval.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,10 +16,11 @@ from edge_agent.metering.counters import AHEAD_S
 from edge_agent.metering.energy import BRIDGE_S
 from edge_agent.metering.household import Household
 from edge_agent.metering.point import PointMeter
+from edge_agent.metering.stored import DAMAGED, damage, instant
 from edge_agent.model.clock import utc_text
 from edge_agent.model.measurements import EnergyInterval, MeterPoint, Outcome, Quantity, Reading
 
-VERSION = 1
+VERSION = 2
 
 
 class Metering:
@@ -44,16 +46,21 @@ class Metering:
         time_zone: str = "UTC",
     ) -> None:
         found, zone = hybrids(points), ZoneInfo(time_zone)
-        self._points = {point.id: PointMeter(point, point.device_id in found, interval_s, poll_s, zone) for point in points}
+        meters = {point.id: partial(PointMeter, point, point.device_id in found, interval_s, poll_s, zone) for point in points}
+        self._points = {point_id: meter() for point_id, meter in meters.items()}
         self._balance = balance(points)
-        self._household = Household(self._balance, interval_s, excess_intervals)
+        household = partial(Household, self._balance, interval_s, excess_intervals)
+        self._household = household()
         self._interval_s = interval_s
         self._not_before = not_before
         self._now = 0.0
         self._unset: float | None = None  # what a clock that is not set yet says
         self._kept: dict[str, Any] = {}  # states of points that the site file does not have now, with the time they were left
-        if state and state.get("version") == VERSION:
-            self._restore(state)
+        self.dropped: dict[str, str] = {}  # what of `state` could not be used, by measuring point, and why
+        if isinstance(state, Mapping) and state.get("version") == VERSION:
+            self._restore(state, meters, household)
+        elif state:
+            self.dropped["state"] = "what was stored is not of this version; it begins anew"
         self._doubted_since = now if now is not None and self._now > now + AHEAD_S else None  # the clock is behind the state
         if now is not None and self._is_set(now):
             self._forget_future(now)
@@ -142,16 +149,36 @@ class Metering:
         points = {point_id: point.state() for point_id, point in self._points.items()}
         return {"version": VERSION, "now": self._now, "points": points, "kept": self._kept, "household": self._household.state()}
 
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        self._now = state["now"]
-        left = {point_id: {"since": self._now, "state": kept} for point_id, kept in state["points"].items()}
-        others = []
-        for point_id, kept in (state["kept"] | left).items():
-            if point_id in self._points:
-                if not self._points[point_id].restore(kept["state"]):
-                    others.append(point_id)
-            elif self._now - kept["since"] < BRIDGE_S:
-                self._kept[point_id] = kept
-        self._household.restore(state["household"])
-        if any(self._balance.uses(point_id) for point_id in others):
+    def _restore(self, state: Mapping[str, Any], meters: Mapping[str, Callable[[], PointMeter]], household: Callable[[], Household]) -> None:
+        """Takes over what is sound. What is damaged begins anew, and `dropped` says why."""
+        try:
+            self._now = instant(state["now"])
+            left = {point_id: {"since": self._now, "state": kept} for point_id, kept in state["points"].items()}
+            stored = {**state["kept"], **left}
+        except DAMAGED as error:
+            self.dropped["state"] = damage(error)
+            return
+        same = {point_id for point_id, kept in stored.items() if self._restored(point_id, kept, meters)}
+        try:
+            restored = household()
+            restored.restore(state["household"])
+            self._household = restored
+        except DAMAGED as error:
+            self.dropped["household"] = damage(error)
+        if any(self._balance.uses(point_id) for point_id in self._points.keys() & stored.keys() - same):
             self._household.forget_remainder()
+
+    def _restored(self, point_id: str, kept: Mapping[str, Any], meters: Mapping[str, Callable[[], PointMeter]]) -> bool:
+        """Whether the point goes on as it was left; the state of one that the site file does not have now is kept."""
+        try:
+            if point_id not in self._points:
+                if self._now - instant(kept["since"]) < BRIDGE_S:
+                    self._kept[point_id] = kept
+                return False
+            meter = meters[point_id]()
+            same = meter.restore(kept["state"])
+        except DAMAGED as error:
+            self.dropped[point_id] = damage(error)
+            return False
+        self._points[point_id] = meter
+        return same

@@ -11,6 +11,7 @@ from edge_agent.metering.balance import Source, energy_sources, gauges
 from edge_agent.metering.changes import Changes
 from edge_agent.metering.counters import AHEAD_S
 from edge_agent.metering.energy import CounterEnergy, Energy, PowerEnergy, grid_end
+from edge_agent.metering.stored import boundary, instant, number
 from edge_agent.model.measurements import Counter, EnergyInterval, MeterPoint, Outcome, Quality, Quantity, Reading, Role, Snapshot
 
 FUTURE_S = 60.0  # a reading dated further ahead has a wrong clock behind it
@@ -165,10 +166,10 @@ class PointMeter:
         False: something else feeds it now (another profile, sign or scale), so energies begin anew.
         """
         same = bool(state["source"] == self._point.source)
-        self._end = state["end"]
+        self._end = None if state["end"] is None else boundary(state["end"])
         if self._end is not None and state["interval_s"] != self._interval_s:
             self._end = grid_end(self._end - 1, self._interval_s)
-        self._held = {Quantity(quantity): (value, at) for quantity, (value, at) in state["held"].items() if same}
+        self._held = {Quantity(quantity): (number(value), instant(at)) for quantity, (value, at) in state["held"].items() if same}
         self._held_here.clear()
         self._changes.restore(state["changes"])
         for metered in self._energies:

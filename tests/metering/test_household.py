@@ -238,6 +238,22 @@ def test_an_estimate_in_an_input_is_one_in_the_total() -> None:
     assert all(interval.estimated for interval in found)
 
 
+def test_a_new_device_costs_no_total_that_does_not_need_it() -> None:
+    before, after = household(), household(GRID, PV, BATTERY)
+    given(before, 1, "grid", import_wh=1, export_wh=None)
+    given(before, 2, "grid", import_wh=1, export_wh=0)
+    after.restore(json.loads(json.dumps(before.state())))
+    found = given(after, 1, "pv", generation_wh=5) + given(after, 2, "pv", generation_wh=6)
+    found += given(after, 3, "battery", import_wh=0, export_wh=0)
+    assert {key: value for key, value in values(found).items() if key[1] is not H.SELF_CONSUMPTION_PERCENT} == {
+        (1, H.GENERATION_WH): 5,
+        (2, H.GENERATION_WH): 6,
+    }
+    found = given(after, 3, "grid", import_wh=7, export_wh=0) + given(after, 3, "pv", generation_wh=1)
+    assert values(found)[3, H.CONSUMPTION_WH] == 8
+    assert after.waiting() == ()
+
+
 def test_rows_of_a_house_with_other_inputs_are_dropped() -> None:
     before = household()
     given(before, 1, "grid", import_wh=1, export_wh=0)

@@ -511,3 +511,54 @@ def test_only_consumers_are_one_way() -> None:
             found += metering.update(point_id, readings(T0 + second, power_w=-360.0), T0 + second)
     assert energies(found, "grid") == [(900, "import_wh", 0), (900, "export_wh", 90)]
     assert energies(found, "plug") == [(900, "import_wh", None)]
+
+
+FOREIGN: list[Any] = [None, "x", 17, -1, True, 1e300, float("nan"), [], [1], {}, {"a": 1}, [[]]]
+
+
+def places(state: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place inside a state, as the way to it."""
+    inside = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list) else ()
+    return [path] * bool(path) + [place for key, value in inside for place in places(value, (*path, key))]
+
+
+def used_state() -> Any:
+    metering = Metering(POINTS, 900, 10, now=T0)
+    run(metering, range(0, 900, 10))
+    run(metering, range(900, 2000, 10), dead=["pv"])
+    metering.update("grid", readings(T0 + 2010, import_wh=3.0), T0 + 2010)  # a doubt
+    return stored(metering)
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, ids=str)
+def test_damage_anywhere_in_the_state_stops_nothing(foreign: Any) -> None:
+    whole = used_state()
+    for *way, last in places(whole):
+        state = json.loads(json.dumps(whole))
+        piece = state
+        for key in way:
+            piece = piece[key]
+        piece[last] = foreign
+        metering = Metering(POINTS, 900, 10, state, now=T0 + 2020)
+        run(metering, range(2020, 3200, 400))
+        metering.missing()
+        json.dumps(metering.state())
+
+
+@pytest.mark.parametrize("state", [[], [1], "x", 5, {"version": 1}, {"version": 2}, {"version": 2, "now": 0, "points": [], "kept": {}}], ids=str)
+def test_a_foreign_state_begins_anew(state: Any) -> None:
+    metering = Metering(POINTS, 900, 10, state, now=T0)
+    found = run(metering, range(0, 910, 10))
+    assert totals(found, HouseQuantity.CONSUMPTION_WH) == {900: 270}
+    assert ("state" in metering.dropped) == bool(state)
+
+
+def test_damage_of_one_point_costs_that_point_only() -> None:
+    state = used_state()
+    state["points"]["grid"]["energies"]["import_wh"]["counter"] = [1]
+    metering = Metering(POINTS, 900, 10, state, now=T0 + 2020)
+    assert set(metering.dropped) == {"grid"}
+    assert metering.dropped["grid"].startswith("what was stored cannot be used (ValueError: ")
+    found = run(metering, range(2020, 3700, 10))
+    assert [end for end, name, wh in energies(found, "grid") if name == "import_wh" and wh is not None] == [3600]
+    assert [wh for _, _, wh in energies(found, "plug")] == [9, 9]
