@@ -23,6 +23,8 @@ from edge_agent.outbox.schema import connect, unusable
 log = logging.getLogger(__name__)
 
 _DROP_AT_ONCE = 1000
+MOST_DEAD = 10_000  # dead letters: enough to see what the cloud refuses, never a burden to what it would take
+_DROP_DEAD_AT_ONCE = 100
 
 
 class _Newest(NamedTuple):
@@ -45,12 +47,13 @@ class Queue:
     """One open queue file. Every method is a transaction of its own, or part of the one `transaction` holds open."""
 
     def __init__(self, path: Path, max_size: int | None = None) -> None:
-        """Opens or makes the file; `max_size` in bytes bounds it (the oldest events go, counted). Raises StorageError."""
+        """Opens or makes the file; `max_size` in bytes bounds it (the oldest dead letters go, then events, counted). Raises StorageError."""
         self.path = path
         self._max_size = max_size
         self._db = connect(path)
         self._depth = 0
-        self._full = False
+        self._full: set[str] = set()
+        self._changes = 0  # of the connection, when the transaction began
         try:
             self._load()
         except sqlite3.Error as error:
@@ -74,7 +77,8 @@ class Queue:
         self._db.close()
 
     def _load(self) -> None:
-        """What is kept in memory beside the file; read again after a rollback."""
+        """What is kept in memory beside the file; read again after a rollback, before the next transaction."""
+        self._loaded = False
         db = self._db
         rows = db.execute(f"SELECT s.id, {_SERIES} FROM series s").fetchall()
         self._names: dict[int, tuple[str, str, str, str]] = {row[0]: row[1:] for row in rows}
@@ -83,6 +87,8 @@ class Queue:
         self._newest: dict[Key, _Newest] | None = None  # counted when first asked for: it reads the whole queue
         self._live_from = (0, 0)  # the lowest seq that may be as young as the instant beside it
         self._any_troubled = bool(db.execute("SELECT count(*) FROM troubled").fetchone()[0])
+        self._dead = int(db.execute("SELECT count(*) FROM dead").fetchone()[0])
+        self._loaded = True
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -92,7 +98,7 @@ class Queue:
             return
         self._depth = 1
         try:
-            self._db.execute("BEGIN")
+            self._begin()
             yield
             self._db.execute("COMMIT")
         except BaseException as error:
@@ -103,10 +109,19 @@ class Queue:
         finally:
             self._depth = 0
 
-    def _roll_back(self) -> None:
-        if self._db.in_transaction:  # a full disk has rolled back already
+    def _begin(self) -> None:
+        if self._db.in_transaction:  # a rollback failed
             self._db.execute("ROLLBACK")
-        self._load()
+        if not self._loaded:
+            self._load()
+        self._changes = self._db.total_changes
+        self._db.execute("BEGIN")
+
+    def _roll_back(self) -> None:
+        self._loaded &= self._db.total_changes == self._changes  # else what is in memory may be of what is undone
+        if self._db.in_transaction:  # a full disk has rolled back already
+            with contextlib.suppress(sqlite3.Error):  # what failed first is what is told; the next transaction begins with another attempt
+                self._db.execute("ROLLBACK")
 
     # putting in
 
@@ -141,17 +156,35 @@ class Queue:
                     self._newest[key] = _Newest(event.at, seq)
 
     def _make_room(self) -> None:
-        """Above `max_size` the oldest events go, counted."""
+        """Above `max_size` the oldest dead letters go, and only without any the oldest events, counted."""
         while self._max_size is not None and self._used() > self._max_size:
-            dropped = self._db.execute("DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)", (_DROP_AT_ONCE,)).rowcount
-            if not dropped:
+            if self._drop_letters(_DROP_DEAD_AT_ONCE):
+                self._say_full("dead letters")
+            elif self._drop_events(_DROP_AT_ONCE):
+                self._say_full("events")
+            else:
                 return
+
+    def _drop_letters(self, number: int) -> int:
+        oldest = "SELECT seq FROM dead ORDER BY buried_at, seq LIMIT ?"
+        dropped = self._db.execute(f"DELETE FROM dead WHERE seq IN ({oldest})", (number,)).rowcount if self._dead else 0
+        if dropped:
+            self._dead -= dropped
+            self._count("dropped_letters", dropped)
+        return dropped
+
+    def _drop_events(self, number: int) -> int:
+        dropped = self._db.execute("DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)", (number,)).rowcount
+        if dropped:
             self._db.execute("DELETE FROM troubled WHERE seq NOT IN (SELECT seq FROM events)")
             self._count("dropped", dropped)
             self._newest = None
-            if not self._full:
-                log.warning("%s: the queue has reached storage.max_size; its oldest events are dropped and counted", self.path)
-            self._full = True
+        return dropped
+
+    def _say_full(self, what: str) -> None:
+        if what not in self._full:
+            log.warning("%s: the queue has reached storage.max_size; its oldest %s are dropped and counted", self.path, what)
+            self._full.add(what)
 
     def _used(self) -> int:
         pages, free, size = (self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
@@ -169,16 +202,18 @@ class Queue:
 
         The latter are `promoted` and not older than `newest_since`. Troubled events are left out. Nothing is removed.
         """
-        promoted = [newest.seq for newest in self._newest_of_each().values() if newest.seq is not None and newest_since <= newest.at < since]
-        taken = [queued._replace(promoted=True) for queued in self._by_seq(promoted)]
-        return taken + self._queued(self._db.execute(_LIVE, (self._first_live(since), since, limit)))
+        with self.transaction():
+            promoted = [newest.seq for newest in self._newest_of_each().values() if newest.seq is not None and newest_since <= newest.at < since]
+            taken = [queued._replace(promoted=True) for queued in self._by_seq(promoted)]
+            return taken + self._queued(self._db.execute(_LIVE, (self._first_live(since), since, limit)))
 
     def take_old(self, before: float, newest_since: float, limit: int, after: int = 0) -> list[Queued]:
         """The oldest `limit` events dated before `before` with a seq above `after`, without promoted and troubled ones. Nothing is removed."""
-        newest = self._newest_of_each().values()
-        live = {one.seq for one in newest if one.seq is not None and newest_since <= one.at < before}
-        rows = self._db.execute(_OLD, (after, before, limit + len(live)))
-        return [queued for queued in self._queued(rows) if queued.seq not in live][:limit]
+        with self.transaction():
+            newest = self._newest_of_each().values()
+            live = {one.seq for one in newest if one.seq is not None and newest_since <= one.at < before}
+            rows = self._db.execute(_OLD, (after, before, limit + len(live)))
+            return [queued for queued in self._queued(rows) if queued.seq not in live][:limit]
 
     def _queued(self, rows: Iterable[tuple[int, int, int, float]]) -> list[Queued]:
         names = self._names
@@ -205,7 +240,8 @@ class Queue:
     def troubled(self) -> list[Troubled]:
         """Those that wait apart, oldest first."""
         query = "SELECT seq, series, at, value, kind, attempts, status, reason, last_at FROM troubled JOIN events USING (seq) ORDER BY seq"
-        return [Troubled(self._queued([row[:4]])[0], *row[4:]) for row in self._db.execute(query)]
+        with self.transaction():
+            return [Troubled(self._queued([row[:4]])[0], *row[4:]) for row in self._db.execute(query)]
 
     # settling
 
@@ -229,10 +265,12 @@ class Queue:
             self._any_troubled = True
 
     def bury(self, queued: Queued, status: int, reason: str, at: float) -> None:
-        """The cloud refuses it for good: it becomes a dead letter that keeps the reason."""
+        """The cloud refuses it for good: it becomes a dead letter that keeps the reason; of `MOST_DEAD` the oldest make room for it."""
         with self.transaction():
+            if self._dead >= MOST_DEAD:
+                self._drop_letters(_DROP_DEAD_AT_ONCE)
             letter = (status, reason, int(at), queued.seq)
-            self._db.execute("INSERT INTO dead SELECT seq, series, at, value, ?, ?, ? FROM events WHERE seq = ?", letter)
+            self._dead += self._db.execute("INSERT INTO dead SELECT seq, series, at, value, ?, ?, ? FROM events WHERE seq = ?", letter).rowcount
             self._remove([queued])
             self._count("buried", 1)
 
@@ -241,6 +279,7 @@ class Queue:
         with self.transaction():
             back = self._db.execute("INSERT INTO events SELECT seq, series, at, value FROM dead").rowcount
             self._db.execute("DELETE FROM dead")
+            self._dead = 0
             if back:
                 self._count("requeued", back)
                 self._live_from, self._newest = (0, 0), None
@@ -283,6 +322,7 @@ class Queue:
             buried=counters.get("buried", 0),
             requeued=counters.get("requeued", 0),
             dropped=counters.get("dropped", 0),
+            dropped_letters=counters.get("dropped_letters", 0),
             size_bytes=sum(file.stat().st_size for file in (self.path, self.path.with_name(self.path.name + "-wal")) if file.exists()),
         )
 

@@ -57,7 +57,8 @@ class Stats(TypedDict):
     accepted_historical: int
     buried: int
     requeued: int
-    dropped: int
+    dropped: int  # for want of space
+    dropped_letters: int  # dead letters, for want of space or because there were too many
     size_bytes: int
 
 

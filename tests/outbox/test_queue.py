@@ -230,6 +230,83 @@ def test_a_full_disk_is_said_in_words_and_costs_nothing_that_was_committed(tmp_p
         assert [queued.at for queued in old(queue)] == [1, 2]
 
 
+def bury_all(queue: Queue, at: float = 9.0) -> None:
+    with queue.transaction():
+        for queued in old(queue, 10**6):
+            queue.bury(queued, 400, "refused " * 30, at)
+
+
+def test_dead_letters_make_room_for_events_and_not_the_other_way_round(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Queue.opened(tmp_path / "q.db", max_size=200_000) as queue:
+        queue.put([event("bad", at) for at in range(2000)], {})
+        bury_all(queue)
+        assert queue.stats()["dead"] == 2000
+        for first in range(0, 2000, 100):
+            queue.put([event("a", at) for at in range(first, first + 100)], {})
+        stats = queue.stats()
+        assert (stats["waiting"], stats["dropped"]) == (2000, 0)
+        assert stats["dropped_letters"] > 0
+        assert stats["dead"] + stats["dropped_letters"] == 2000
+        assert min(letter["at"] for letter in queue.dead_letters(10_000)) == stats["dropped_letters"]
+    assert [record.getMessage().split("; ")[1] for record in caplog.records] == ["its oldest dead letters are dropped and counted"]
+
+
+def test_when_all_dead_letters_are_gone_the_oldest_events_go(tmp_path: Path) -> None:
+    with Queue.opened(tmp_path / "q.db", max_size=200_000) as queue:
+        queue.put([event("bad", at) for at in range(300)], {})
+        bury_all(queue)
+        for first in range(0, 20_000, 500):
+            queue.put([event("a", at) for at in range(first, first + 500)], {})
+        stats = queue.stats()
+        assert (stats["dead"], stats["dropped_letters"]) == (0, 300)
+        assert stats["waiting"] + stats["dropped"] == 20_000
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_there_are_never_more_dead_letters_than_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reopened: bool) -> None:
+    monkeypatch.setattr("edge_agent.outbox.queue.MOST_DEAD", 500)
+    queue = Queue(tmp_path / "q.db")
+    for first in range(0, 1200, 200):
+        queue.put([event("bad", at) for at in range(first, first + 200)], {})
+        bury_all(queue, at=float(first))
+        stats = queue.stats()
+        assert stats["dead"] <= 500
+        assert stats["dead"] + stats["dropped_letters"] == first + 200
+        if reopened:
+            queue.close()
+            queue = Queue(tmp_path / "q.db")
+    assert queue.stats()["buried"] == 1200
+    assert min(letter["at"] for letter in queue.dead_letters(10_000)) == stats["dropped_letters"]
+    assert queue.retry_dead() == stats["dead"]
+    bury_all(queue)
+    assert queue.stats()["dead"] == stats["dead"]
+    queue.close()
+
+
+def test_after_a_rollback_that_cannot_be_cleaned_up_the_queue_fails_in_words_and_then_goes_on(tmp_path: Path) -> None:
+    def deny_series(action: int, table: str | None, *_: str | None) -> int:
+        return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_READ and table == "series" else sqlite3.SQLITE_OK
+
+    def put_and_break(queue: Queue) -> None:
+        with queue.transaction():
+            queue.put([event("new", 1)], {})
+            queue._db.set_authorizer(deny_series)
+            raise ZeroDivisionError
+
+    with Queue.opened(tmp_path / "q.db") as queue:
+        queue.put([event("a", 1)], {})
+        with pytest.raises(ZeroDivisionError):
+            put_and_break(queue)
+        for attempt in (lambda: queue.put([event("new", 2)], {}), lambda: old(queue), lambda: queue.take_live(0, 0, 1), queue.troubled):
+            with pytest.raises(StorageError, match="prohibited"):
+                attempt()
+        queue._db.set_authorizer(None)
+        queue.put([event("new", 3)], {})
+        assert [(queued.key[0], queued.at) for queued in old(queue)] == [("a", 1), ("new", 3)]
+    with Queue.opened(tmp_path / "q.db") as queue:
+        assert [(queued.key[0], queued.at) for queued in old(queue)] == [("a", 1), ("new", 3)]
+
+
 # files that cannot be used
 
 
