@@ -254,6 +254,17 @@ def test_a_new_device_costs_no_total_that_does_not_need_it() -> None:
     assert after.waiting() == ()
 
 
+def test_a_total_that_waits_is_not_made_of_other_inputs_than_then() -> None:
+    before, after = household(GRID, PV, BATTERY), household()
+    given(before, 1, "grid", import_wh=9, export_wh=None)
+    given(before, 2, "grid", import_wh=9, export_wh=0)
+    given(before, 2, "battery", import_wh=4, export_wh=0)
+    after.restore(json.loads(json.dumps(before.state())))
+    found = given(after, 2, "pv", generation_wh=5)
+    assert values(found)[2, H.GENERATION_WH] == 5
+    assert (2, H.CONSUMPTION_WH) not in values(found)
+
+
 def test_rows_of_a_house_with_other_inputs_are_dropped() -> None:
     before = household()
     given(before, 1, "grid", import_wh=1, export_wh=0)
