@@ -28,7 +28,7 @@ from edge_agent.outbox.rows import Queued
 from edge_agent.uplink.masking import masked
 from edge_agent.uplink.unanswered import no_answer
 from edge_agent.uplink.verdict import Kind, Verdict, judge
-from edge_agent.uplink.wire import EventWriter
+from edge_agent.uplink.wire import EventWriter, Unwritable
 
 if TYPE_CHECKING:
     import httpx
@@ -108,11 +108,17 @@ class MoostClient:
 
     async def send_live(self, event: Event | Queued) -> Verdict:
         """One event, for the rules to see."""
-        return await self._call(_Call("POST", "/events/v1", 201, self._writer.one(event)))
+        try:
+            return await self._call(_Call("POST", "/events/v1", 201, self._writer.one(event)))
+        except Unwritable as error:
+            return Verdict(Kind.UNWRITABLE, str(error), errors=error.places)
 
     async def send_batch(self, events: Sequence[Event | Queued]) -> Verdict:
         """Old events, stored but not seen by the rules."""
-        return await self._call(_Call("POST", "/events/historical/v1", 200, self._writer.many(events), self._patience.batch_s))
+        try:
+            return await self._call(_Call("POST", "/events/historical/v1", 200, self._writer.many(events), self._patience.batch_s))
+        except Unwritable as error:
+            return Verdict(Kind.UNWRITABLE, str(error), errors=error.places)
 
     async def get_building(self) -> Verdict:
         """The building as the cloud has it, in `body`; MISSING when it is not there."""

@@ -16,11 +16,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from edge_agent.model.clock import Clock, utc_text
+from edge_agent.model.clock import Clock
 from edge_agent.model.errors import StorageError
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.outbox.rows import Key, Queued
 from edge_agent.uplink.backlog import Backlog, Part, named_places
+from edge_agent.uplink.burials import Burials
 from edge_agent.uplink.client import CONNECTIONS, MoostClient
 from edge_agent.uplink.gate import Cause, Gate
 from edge_agent.uplink.spread import Spread
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 
 NEWEST_LIVE_S = 86400.0  # the newest value of a device and type goes live up to this age
 _TAKE = 1000  # live events held in memory
-_FINISH_S = 2.0  # for calls under way when the uploader is stopped
 _BATCH_SIZE_STATE = "uplink.batch_size"
 
 
@@ -90,11 +90,13 @@ class Uploader:
         self._backlog = Backlog()
         self._backlog_stale = True  # the queue may hold old events that are not in `_backlog` yet
         self._troubles = Troubles()
+        self._burials = Burials()
         self._jobs: dict[asyncio.Task[Verdict], _Job] = {}
         self._unsettled: list[_Job] = []  # accepted, but the queue could not be written
         self._batch_size = settings.batch_size
         self._accepted_at: float | None = None
         self._accepted_live = self._accepted_historical = self._buried = 0
+        self.finish_s = 2.0  # real seconds for calls under way when the uploader is stopped; what is given up may arrive twice
 
     def wake(self) -> None:
         """New events are in the queue."""
@@ -120,7 +122,7 @@ class Uploader:
     # the loop
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Uploads until `stop` is set; then lets what is under way finish for a moment and returns."""
+        """Uploads until `stop` is set; then lets what is under way finish for up to `finish_s` and returns, when cancelled at once."""
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._nudge.set())
         loaded = False
@@ -187,12 +189,18 @@ class Uploader:
         return min((max(0.001, seconds) for seconds in ahead if seconds is not None), default=None)
 
     async def _finish(self) -> None:
-        if self._jobs:
-            await asyncio.wait(self._jobs, timeout=_FINISH_S)
-        for task in self._jobs:
-            task.cancel()
-        await asyncio.gather(*self._jobs, return_exceptions=True)
-        self._jobs.clear()
+        try:
+            if self._jobs:
+                await asyncio.wait(self._jobs, timeout=self.finish_s)
+            if self._unsettled:
+                await self._settle_late()
+        except StorageError as error:
+            log.error("%s; %d events that the cloud has are still in the queue and go again", error, sum(len(job.part) for job in self._unsettled))
+        finally:
+            for task in self._jobs:
+                task.cancel()
+            await asyncio.gather(*self._jobs, return_exceptions=True)
+            self._jobs.clear()
 
     # choosing
 
@@ -305,6 +313,8 @@ class Uploader:
         match verdict.kind:
             case Kind.ACCEPTED:
                 self._accepted(job)
+            case Kind.UNWRITABLE:
+                await self._bury_unwritable(job, verdict)
             case Kind.REFUSED if len(job.part) > 1:
                 await self._find_refused(job.part, verdict)
             case Kind.TOO_LARGE if len(job.part) > 1:
@@ -322,6 +332,7 @@ class Uploader:
             self._backlog_stale = True
         self._accepted_at = self._clock.now()
         self._troubles.forget(job.part)
+        self._burials.accepted(job.part)
         if self._unsettled:
             return  # the gate stays closed until the queue takes it
         self._live_stale |= self._gate.doubtful
@@ -359,11 +370,19 @@ class Uploader:
         await self._outbox.set_aside(queued, "refused" if refused else "failing", status, reason, self._clock.now())
         self._troubles.set_aside(queued, refused, self._clock.monotonic())
 
+    async def _bury_unwritable(self, job: _Job, verdict: Verdict) -> None:
+        """No cloud will ever see these: they are dead letters at once, the rest of the batch goes on."""
+        named = named_places(verdict.errors, len(job.part))
+        if not job.live:
+            self._backlog.put_first(tuple(queued for place, queued in enumerate(job.part) if place not in named))
+        for place, text in named.items():
+            await self._bury(job.part[place], 0, text)
+
     async def _bury(self, queued: Queued, status: int, reason: str) -> None:
         await self._outbox.bury(queued, status, reason, self._clock.now())
         self._troubles.forget([queued])
         self._buried += 1
-        log.warning("the cloud refuses %s %s of %s for good: %s (see `edge-agent queue dead`)", *queued.key, utc_text(queued.at), reason)
+        self._burials.note(queued, reason)
 
     async def _shrink(self, part: Part) -> None:
         """Too large: fewer at once from now on, also after a restart."""

@@ -26,6 +26,7 @@ class Kind(Enum):
     TOO_LARGE = auto()  # fewer at once
     UNAUTHORIZED = auto()  # the credentials are refused, although the token is new
     MISSING = auto()  # no such building
+    UNWRITABLE = auto()  # nothing was sent: the events that `errors` names by their place are no JSON
     EXISTS = auto()  # the building is there already
 
 

@@ -8,13 +8,21 @@ mends the backlog too.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from edge_agent.model.events import Event
 from edge_agent.outbox.rows import Queued
 
 _KEPT = 4096  # series; far more than a house has, a bound all the same
+
+
+class Unwritable(ValueError):
+    """Events that have no place in JSON, by a number that it has none for or by a fault in the queue's file; `places` says which and why."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        super().__init__("; ".join(places.values()))
+        self.places = places
 
 
 class EventWriter:
@@ -25,12 +33,26 @@ class EventWriter:
         self._heads: dict[tuple[str, str, str, str], str] = {}
 
     def one(self, event: Event | Queued) -> bytes:
-        """The body of a live call. Raises ValueError for a value that JSON has no number for."""
-        return self._text(event).encode()
+        """The body of a live call. Raises Unwritable."""
+        return self._joined([event]).encode()
 
     def many(self, events: Sequence[Event | Queued]) -> bytes:
-        """The body of a historical call. Raises ValueError like `one`."""
-        return ("[" + ",".join(map(self._text, events)) + "]").encode()
+        """The body of a historical call. Raises Unwritable."""
+        return f"[{self._joined(events)}]".encode()
+
+    def _joined(self, events: Sequence[Event | Queued]) -> str:
+        try:
+            return ",".join(map(self._text, events))
+        except (ValueError, TypeError):
+            found = {str(place): self._fault(event) for place, event in enumerate(events)}
+            raise Unwritable({place: fault for place, fault in found.items() if fault}) from None
+
+    def _fault(self, event: Event | Queued) -> str:
+        try:
+            self._text(event)
+        except (ValueError, TypeError) as error:
+            return str(error)
+        return ""
 
     def _text(self, event: Event | Queued) -> str:
         names = event.names if isinstance(event, Queued) else (event.device_id, event.device_name, event.source, event.type)

@@ -72,11 +72,12 @@ async def rig(
     interval_s: float = 900.0,
     account: MoostAccount | None = None,
     chance: Callable[[], float] = random.random,
+    patience: Patience = PATIENCE,
 ) -> AsyncIterator[Rig]:
     """An uploader for the cloud with its queue in `folder`; without a clock of the test's, time runs 50 times faster from NOW on."""
     clock = clock or ScaledClock(50.0, NOW)
     outbox = await Outbox.open(folder / "queue.db")
-    client = MoostClient(account or account_of(cloud), clock, PATIENCE)
+    client = MoostClient(account or account_of(cloud), clock, patience)
     try:
         yield Rig(cloud, outbox, clock, client, Uploader(outbox, client, settings, clock, interval_s, chance))
     finally:

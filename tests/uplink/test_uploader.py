@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID, Answer, Drop, Fault, LocalCloud, Request, Slow
 from edge_agent.model.clock import ScaledClock
 from edge_agent.model.events import Event
-from edge_agent.uplink.client import MoostAccount
+from edge_agent.uplink.client import MoostAccount, Patience
 from edge_agent.uplink.spread import spread_offset_s
 from edge_agent.uplink.uploader import UploadSettings
 from tests.conftest import HandClock, until
@@ -559,7 +559,88 @@ async def test_an_accepted_event_is_not_sent_again_because_the_queue_could_not_b
     assert values(cloud) == [1.0, 2.0]
 
 
+@pytest.mark.parametrize("age", [0, 2 * DAY], ids=["live", "backlog"])
+async def test_an_event_that_cannot_be_written_is_a_dead_letter_and_the_others_go(cloud: LocalCloud, tmp_path: Path, age: int) -> None:
+    async with rig(cloud, tmp_path) as one:
+        await one.commit(*(event("meter", NOW - age + number, number) for number in range(6)))
+        await one.outbox.call(lambda queue: queue._db.execute("UPDATE events SET value = 9e999 WHERE value IN (1, 4)"))
+        await one.outbox.call(lambda queue: queue._db.execute("UPDATE events SET value = x'00' WHERE value = 2"))
+        async with one.running():
+            await one.until_sent()
+        letters = {letter["at"]: letter["reason"] for letter in await one.outbox.dead_letters(10)}
+    assert sorted(values(cloud)) == [0, 3, 5]
+    assert sorted(letters) == [NOW - age + number for number in (1, 2, 4)]
+    assert letters[int(NOW - age + 1)] == "meter ENERGY_CONSUMPTION: inf is no JSON number"
+
+
+# what people hear
+
+
+async def test_a_type_that_is_refused_again_and_again_is_said_once(cloud: LocalCloud, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def fault(request: Request) -> Fault | None:
+        return Answer(400, {"message": f"no {request.body!r}"}) if b"SWITCH_STATE" in request.body and refusing else None
+
+    def lines() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "for good" in record.getMessage()]
+
+    refusing = True
+    cloud.fault = fault
+    async with rig(cloud, tmp_path) as one, one.running():
+        for number in range(5):
+            await one.commit(event("plug", NOW + number, 0.5 * number, "SWITCH_STATE"), event("meter", NOW + number, number))
+            await one.until_sent()
+        assert len(lines()) == 1
+        assert one.uploader.status().buried == 5
+        assert "plug SWITCH_STATE of 20" in lines()[0]
+        refusing = False
+        await one.commit(event("plug", NOW + 9, 9.0, "SWITCH_STATE"))
+        await until(lambda: len(lines()) == 2)
+        assert "5 SWITCH_STATE of plug were refused for good in all" in lines()[1]
+
+
 # stopping
+
+
+@pytest.mark.parametrize(("finish_s", "left"), [(10.0, 0), (0.05, 3)])
+async def test_a_batch_under_way_is_settled_when_the_stop_has_the_time(cloud: LocalCloud, tmp_path: Path, finish_s: float, left: int) -> None:
+    cloud.fault = lambda request: Slow(2.5) if request.path == HISTORICAL else None
+    async with rig(cloud, tmp_path, patience=Patience(batch_s=20.0)) as one:
+        one.uploader.finish_s = finish_s
+        async with one.running():
+            await one.commit(*(event("meter", NOW - 2 * DAY + number, number) for number in range(3)))
+            await until(lambda: calls(cloud, HISTORICAL) == 1)
+        assert (await one.outbox.stats())["waiting"] == left
+
+
+async def test_a_stop_that_waits_can_be_cut_short(cloud: LocalCloud, tmp_path: Path) -> None:
+    cloud.fault = lambda request: Slow(1.0) if request.path == LIVE else None
+    async with rig(cloud, tmp_path, patience=Patience()) as one:
+        one.uploader.finish_s = 60.0
+        stop = asyncio.Event()
+        task = asyncio.create_task(one.uploader.run(stop))
+        await one.commit(event("meter", NOW, 1.0))
+        await until(lambda: calls(cloud, LIVE) == 1)
+        stop.set()
+        await at_rest()
+        assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not [other for other in asyncio.all_tasks() if other.get_name().startswith("upload")]
+        assert one.uploader.status().in_flight == 0
+
+
+async def test_what_could_not_be_settled_is_settled_at_the_stop(cloud: LocalCloud, tmp_path: Path) -> None:
+    cloud.fault = lambda request: Slow(0.3) if request.path == LIVE else None
+    async with rig(cloud, tmp_path, chance=lambda: 1.0, clock=ScaledClock(0.1, NOW)) as one:
+        async with one.running():
+            await one.commit(event("meter", NOW, 1.0))
+            await until(lambda: calls(cloud, LIVE) == 1)
+            await one.outbox.call(lambda queue: queue._db.execute("PRAGMA query_only=1"))
+            await until(lambda: "cannot be written" in one.uploader.status().state)
+            await one.outbox.call(lambda queue: queue._db.execute("PRAGMA query_only=0"))
+        stats = await one.outbox.stats()
+        assert (stats["waiting"], stats["accepted_live"]) == (0, 1)
 
 
 async def test_a_stop_lets_what_is_under_way_be_settled(cloud: LocalCloud, tmp_path: Path) -> None:
