@@ -64,11 +64,6 @@ class Devices:
             self._hub = MqttHub(self._mqtt, self._clock)
         return self._hub
 
-    @property
-    def serials(self) -> dict[str, str]:
-        """The serial numbers learnt so far, by device."""
-        return {device: serial for device, driver in self.drivers.items() if (serial := driver.serial)}
-
     async def close(self) -> None:
         """Lets go of every device, line and broker, in a second at most."""
         closing = [driver.close() for driver in self.drivers.values()]

@@ -12,20 +12,18 @@ import json
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Iterable
-from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from edge_agent import __version__
 from edge_agent.cloud.mapping import to_events
 from edge_agent.cloud.vocabulary import device_type_of
-from edge_agent.codec.read_plan import Span
 from edge_agent.config import Site
 from edge_agent.devices import Devices
-from edge_agent.drivers import BadAddress
 from edge_agent.inspection import Answer, describe_sample
+from edge_agent.memory import Memory, loaded
 from edge_agent.metering.agreement import Agreement
 from edge_agent.metering.metering import Metering
-from edge_agent.model.clock import Clock, utc_text
+from edge_agent.model.clock import EARLIEST_AT, Clock, utc_text
 from edge_agent.model.errors import EdgeAgentError, StorageError
 from edge_agent.model.events import Event
 from edge_agent.model.measurements import MeterPoint, Outcome, Role, Sample
@@ -40,38 +38,15 @@ T = TypeVar("T")
 CLOCK_STEP_S = 2.0  # wall and monotonic time further apart than this between two polls: the clock was set
 GATHER_S = 0.5  # what closes within this time of each other is stored in one transaction
 RETRY_STORE_S = 10.0  # between attempts to write a queue that could not be written
+LOOK_S = 60.0  # between two looks at what keeps house totals away
 READ_S = 120.0  # a device that takes longer for one round hangs: a slow bus of many units needs some ten seconds
 STOP_S = 3.0  # how long an upload in flight may take to be settled when the agent stops
-
-
-@dataclass
-class _Memory:
-    """What was learnt about devices and outlives a restart, by device. It is of no use once a device has another profile."""
-
-    profiles: dict[str, str]
-    serials: dict[str, str] = field(default_factory=dict)
-    roles: dict[str, list[str]] = field(default_factory=dict)  # those that a device really has, where it tells
-    bad_addresses: dict[str, list[list[Any]]] = field(default_factory=dict)
-
-    @classmethod
-    def from_state(cls, state: Any, setups: Iterable[DeviceSetup]) -> _Memory:
-        data = state if isinstance(state, dict) else {}
-        profiles = {setup.id: setup.profile.name for setup in setups}
-        known = {device for device, profile in profiles.items() if data.get("profiles", {}).get(device) == profile}
-
-        def of(name: str) -> dict[str, Any]:
-            return {device: value for device, value in data.get(name, {}).items() if device in known}
-
-        return cls(profiles, of("serials"), of("roles"), of("bad_addresses"))
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
 
 
 class Shift:
     """The time during which one site file is in force."""
 
-    def __init__(self, site: Site, clock: Clock, outbox: Outbox, metering_state: Any, memory: _Memory) -> None:
+    def __init__(self, site: Site, clock: Clock, outbox: Outbox, metering_state: Any, memory: Memory) -> None:
         from edge_agent.uplink.client import MoostClient
         from edge_agent.uplink.uploader import Uploader
 
@@ -80,6 +55,10 @@ class Shift:
         self._outbox = outbox
         self._memory = memory
         self._closed = False
+        self._clock_steps = 0
+        self._missing: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._look_at = clock.monotonic() + LOOK_S
         self._asked: set[asyncio.Task[Any]] = set()
         self._points_changed = asyncio.Event()
         self._setups = {setup.id: setup for setup in site.devices}
@@ -88,7 +67,7 @@ class Shift:
         self._agreements: dict[str, Agreement] = {}
         self._metering = self._new_metering(metering_state)
         self._devices = Devices(site.devices, site.mqtt, clock, memory.serials)
-        self._recall_bad_addresses()
+        memory.remind(self._devices.drivers)
         self._client = MoostClient(site.account, clock)
         self.uploader = Uploader(outbox, self._client, site.upload, clock, site.interval_s)
         self._pending: list[Event] = []
@@ -106,8 +85,8 @@ class Shift:
         """Runs the loops while the block does; leaves everything that was measured on disk."""
         for warning in site.warnings:
             log.warning("%s", warning)
-        state = _loaded(await outbox.load_state("metering"))
-        memory = _Memory.from_state(_loaded(await outbox.load_state("memory")), site.devices)
+        state = loaded(await outbox.load_state("metering"))
+        memory = Memory.from_state(loaded(await outbox.load_state("memory")), site.devices)
         shift = cls(site, clock, outbox, state, memory)
         log.info("edge-agent %s: %d devices, building %s, queue %s", __version__, len(site.devices), site.account.building_id, site.database)
         stop = asyncio.Event()
@@ -157,6 +136,7 @@ class Shift:
                     task = asyncio.create_task(self._read(setup), name=f"read {setup.id}")
                     self._reading[setup.id] = task
             self._take(self._metering.tick(self._clock.now()))
+            self._report_missing()
             now = self._clock.now()
             due = (math.floor(max(now, due if due - now < period else 0) / period + 1e-6) + 1) * period
             await self._clock.sleep(max(0.0, due - now))
@@ -165,7 +145,10 @@ class Shift:
     async def _read(self, setup: DeviceSetup) -> None:
         try:
             async with asyncio.timeout(READ_S):
-                self._use(setup, await self._devices.drivers[setup.id].read())
+                steps, sample = self._clock_steps, await self._devices.drivers[setup.id].read()
+            self._watch_clock()
+            if steps == self._clock_steps:  # else it is dated by the clock from before it was set
+                self._use(setup, sample)
             self._faults.pop(setup.id, None)
         except Exception as error:  # a fault of ours in one device's data must not end the others
             self._report_fault(setup.id, f"{type(error).__name__}: {error}")
@@ -207,11 +190,32 @@ class Shift:
         self._points = {point.id: point for point in points}
         self._agreements = {point.id: self._agreements.get(point.id) or Agreement(point) for point in points}
         site, excess = self._site, self._site.decisions.excess_intervals
-        try:
-            return Metering(points, site.interval_s, site.poll_interval_s, state, excess_intervals=excess)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:  # written by another version, or damaged: no reason to stop metering
-            log.error("the stored meter readings cannot be used (%s: %s); counting begins anew", type(error).__name__, error)
-            return Metering(points, site.interval_s, site.poll_interval_s, excess_intervals=excess)
+        metering = Metering(
+            points,
+            site.interval_s,
+            site.poll_interval_s,
+            state,
+            excess_intervals=excess,
+            now=self._clock.now(),
+            not_before=EARLIEST_AT,
+            time_zone=site.time_zone,
+        )
+        for point, reason in metering.dropped.items():
+            log.warning("%s: stored meter readings are not used: %s", point, reason)
+        return metering
+
+    def _report_missing(self) -> None:
+        """Says once why there are no house totals, and once that the reason is gone; a passing one is not worth a line."""
+        if self._clock.monotonic() < self._look_at:
+            return
+        self._look_at = self._clock.monotonic() + LOOK_S
+        missing = self._metering.missing()
+        lasting = missing.keys() & self._missing.keys()
+        for what in sorted(lasting - self._told):
+            log.warning("no house totals: %s: %s", what, missing[what])
+        for what in sorted(self._told - missing.keys()):
+            log.info("house totals: %s is no longer in the way", what)
+        self._missing, self._told = missing, (self._told & missing.keys()) | lasting
 
     def _watch_clock(self) -> None:
         """A step of the wall clock re-dates what is held, so that no interval is cut twice or lost."""
@@ -220,6 +224,7 @@ class Shift:
         if abs(step) > CLOCK_STEP_S:
             log.warning("the clock was set by %+.0f s; it is now %s", step, utc_text(self._clock.now()))
             self._metering.shift(step)
+            self._clock_steps += 1
             for agreement in self._agreements.values():
                 agreement.restart()
 
@@ -289,14 +294,6 @@ class Shift:
 
         return await self._while_open(watch(self._site.devices, self._devices.drivers, self._clock, seconds, self._use))
 
-    def _recall_bad_addresses(self) -> None:
-        """What the devices refused before the restart is not asked for again until its day is over."""
-        for device, driver in self._devices.drivers.items():
-            try:
-                driver.bad_addresses = [BadAddress(Span(*row[:4]), *row[4:]) for row in self._memory.bad_addresses.get(device, [])]
-            except (TypeError, ValueError) as error:  # written by another version, or damaged: it will be found out anew
-                log.warning("%s: the stored bad addresses cannot be used (%s)", device, error)
-
     # storing
 
     def _take(self, outcomes: Iterable[Outcome]) -> None:
@@ -321,8 +318,7 @@ class Shift:
         """The pending events and the state they follow from, in one transaction; on failure both wait for the next."""
         async with self._storing:
             events = list(self._pending)
-            self._memory.serials |= self._devices.serials
-            self._memory.bad_addresses |= {device: _rows(driver.bad_addresses) for device, driver in self._devices.drivers.items()}
+            self._memory.note(self._devices.drivers)
             state = {"metering": json.dumps(self._metering.state()), "memory": self._memory.to_json()}
             try:
                 await self._outbox.commit(events, state)
@@ -365,19 +361,6 @@ class Shift:
             {"id": point.id, "type": device_type_of(point.role, point.device_type).value, "name": point.name, "product_name": models[point.device_id]}
             for point in self._points.values()
         ]
-
-
-def _rows(bad: Iterable[BadAddress]) -> list[list[Any]]:
-    return [[one.span.unit, one.span.table, one.span.address, one.span.count, one.again_at, one.reason] for one in bad]
-
-
-def _loaded(text: str | None) -> Any:
-    """What was stored; None when nothing was, or when it is damaged (then it begins anew)."""
-    try:
-        return json.loads(text) if text else None
-    except ValueError as error:
-        log.error("stored state is damaged (%s); it begins anew", error)
-        return None
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

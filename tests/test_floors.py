@@ -23,6 +23,7 @@ FLOORS = [
     "config",
     "recording",
     "devices",
+    "memory",
     "recorder",
     "inspection",
     "planning",

@@ -153,12 +153,13 @@ def _parameters(findings: Findings, device: DeviceSection, profile: DeviceProfil
     """The profile's parameters with the site file's values, and `topic` among them for MQTT."""
     known = profile.spec.parameters
     values = {name: spec.default for name, spec in known.items()}
-    unit_ids = {(point.unit_id or "").strip("{}") for point in profile.spec.points.values()}
+    points = profile.spec.points.values()
+    numbers = {(point.unit_id or "").strip("{}") for point in points} | {point.shift for point in points}
     for name, value in device.parameters.items():
         if name not in known:
             hint = nearest(name, known) or "the profile has none"
             findings.wrong((*at, "parameters", name), f"{device.id}: {profile.name} has no parameter {name!r}", hint)
-        elif (known[name].stride is not None or name in unit_ids) and not (value.isascii() and value.isdigit() and int(value) < 256):
+        elif name in numbers and not (value.isascii() and value.isdigit() and int(value) < 256):
             findings.wrong((*at, "parameters", name), f"{device.id}: {name}: {value!r} is no number from 0 to 255", known[name].help)
         else:
             values[name] = value

@@ -11,6 +11,8 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
+EARLIEST_AT = 1_767_225_600  # 2026-01-01: a clock that says less is not set; a gateway boots without one
+
 
 class Clock(Protocol):
     """What every loop takes its time from."""
