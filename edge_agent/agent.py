@@ -21,6 +21,8 @@ from edge_agent.shift import Shift
 
 log = logging.getLogger(__name__)
 
+RELOAD_FINISH_S = 3.5  # for an upload in flight when the site file is read anew: there is time, but a SIGTERM may follow
+
 
 class Agent:
     """One house. `run` returns when `stop` is set, with everything that was measured on disk."""
@@ -73,6 +75,8 @@ class Agent:
                         self._reload.clear()
                         async with Shift.started(self._site, self._clock, outbox) as self._shift:
                             await _first_of(stop, self._reload, self._shift.failure)
+                            if not stop.is_set():
+                                self._shift.uploader.finish_s = RELOAD_FINISH_S
                         self._shift = None
             finally:
                 await outbox.close()

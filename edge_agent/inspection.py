@@ -123,7 +123,7 @@ def _stats_text(stats: Answer) -> str:
         ("delivered", f"{stats['accepted_live']} live, {stats['accepted_historical']} historical"),
         ("refused", f"{stats['dead']} dead letters" + (" (edge-agent queue dead)" if stats["dead"] else "")),
         ("held back", f"{stats['refused']} refused until another is accepted, {stats['failing']} that the cloud answers with 500"),
-        ("dropped", f"{stats['dropped']} for want of space"),
+        ("dropped", f"{stats['dropped']} events and {stats['dropped_letters']} dead letters for want of space"),
         ("size", f"{stats['size_bytes'] / 1e6:.2f} MB"),
     ]
     return "\n".join(f"{name:10} {text}" for name, text in lines)

@@ -40,7 +40,6 @@ GATHER_S = 0.5  # what closes within this time of each other is stored in one tr
 RETRY_STORE_S = 10.0  # between attempts to write a queue that could not be written
 LOOK_S = 60.0  # between two looks at what keeps house totals away
 READ_S = 120.0  # a device that takes longer for one round hangs: a slow bus of many units needs some ten seconds
-STOP_S = 3.0  # how long an upload in flight may take to be settled when the agent stops
 
 
 class Shift:
@@ -114,7 +113,7 @@ class Shift:
             if self._flushing is not None:
                 self._flushing.cancel()
         await self._store()
-        await asyncio.gather(asyncio.wait([upload], timeout=STOP_S), self._devices.close())
+        await asyncio.gather(asyncio.wait([upload], timeout=self.uploader.finish_s + 1), self._devices.close())
         await _cancel([upload])
         await self._client.close()
 
