@@ -175,11 +175,11 @@ def sdm630_input(house: House) -> Registers:
 
 
 def sdm630_holding(house: House) -> Registers:
-    """The meter's identity."""
-    return {64512: _u32(20_631_144)}
+    """The meter's identity: serial number, and the code of an SDM630 of the second version."""
+    return {64512: _u32(20_631_144), 64514: _u16(121)}
 
 
-GRID_METER = Model(1, FramerType.RTU, {INPUT: sdm630_input, HOLDING: sdm630_holding}, {INPUT: ((0, 88), (342, 382)), HOLDING: ((64512, 64514),)})
+GRID_METER = Model(1, FramerType.RTU, {INPUT: sdm630_input, HOLDING: sdm630_holding}, {INPUT: ((0, 88), (342, 382)), HOLDING: ((64512, 64515),)})
 
 
 # Sungrow SH8.0RS, a single-phase hybrid on a three-phase house: protocol addresses, 32 bits low word first,

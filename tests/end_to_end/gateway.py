@@ -16,7 +16,7 @@ from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOME
 from tests.simulators import RegisterServer
 
 # The registers of an SDM630 that its profile reads, all 0 (read on over the gaps between them).
-SDM630 = {"input": {0: [0] * 76, 342: [0] * 16}, "holding": {64512: [0, 4711]}}
+SDM630 = {"input": {0: [0] * 76, 342: [0] * 16}, "holding": {64512: [0, 4711, 121]}}
 
 
 class Gateway:

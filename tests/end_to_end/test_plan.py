@@ -10,7 +10,7 @@ from tests.end_to_end.gateway import Gateway, energies, meter, running
 from tests.simulators import RegisterServer, serving
 
 # An SDM630 that lacks some registers of its profile.
-POOR = {1: {"input": {0: [0] * 16, 52: [0] * 2, 72: [0] * 4}, "holding": {64512: [0, 4711]}}}
+POOR = {1: {"input": {0: [0] * 16, 52: [0] * 2, 72: [0] * 4}, "holding": {64512: [0, 4711, 121]}}}
 
 
 def asked_for_missing(server: RegisterServer) -> int:

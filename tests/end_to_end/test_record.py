@@ -28,7 +28,7 @@ async def test_record_goes_through_the_running_agent(gateway: Gateway, meter_ser
         assert meter_server.functions <= {3, 4}
         again, _, errors = await gateway.command("record", "grid-meter", "--minutes", "0", "--output", str(output))
         assert (again, "is there already" in errors) == (3, True)
-    assert out.startswith(f"{output}: 94 registers, ")
+    assert out.startswith(f"{output}: 95 registers, ")
     recording = read_recording(output)
     assert recording.means["power_w"] == "7200 W"
     assert recording.expected["serial_number"] == "4711"

@@ -30,7 +30,7 @@ from tests.simulators import RegisterServer, serving
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 SHELLY = {name: one.default or "" for name, one in load_profile("shelly-gen2-switch").spec.parameters.items()}
-WHOLE = {"input": {0: [0] * 76, 342: [0] * 16}, "holding": {64512: [0x0012, 0xD687]}}
+WHOLE = {"input": {0: [0] * 76, 342: [0] * 16}, "holding": {64512: [0x0012, 0xD687, 0x0079]}}
 
 
 def meter(server: RegisterServer, **more: object) -> DeviceSetup:
