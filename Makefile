@@ -46,7 +46,9 @@ $(READY): pyproject.toml packaging/constraints.txt
 	@touch $@
 
 mosquitto:
-	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || $(call debian,mosquitto)
+	@test -x /usr/sbin/mosquitto || command -v mosquitto >/dev/null || $(call debian,mosquitto)
+	@command -v mosquitto_pub >/dev/null || $(call debian,mosquitto-clients)
+	@command -v openssl >/dev/null || $(call debian,openssl)
 
 # Installs a Debian package when root, else names it.
 define debian
