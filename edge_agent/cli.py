@@ -13,12 +13,16 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_agent import __version__
 from edge_agent.model.errors import ConfigError, EdgeAgentError
 from edge_agent.scan.options import add_options as add_scan_options
+
+if TYPE_CHECKING:
+    from edge_agent.config import Site
 
 DEFAULT_CONFIG = "/etc/edge-agent/agent.yaml"
 
@@ -173,55 +177,60 @@ def _read(options: argparse.Namespace) -> int:
 def _balance(options: argparse.Namespace) -> int:
     from edge_agent.balance_check import balance_text, watch_without_agent
     from edge_agent.config import load_site
-    from edge_agent.control import ask, state_lock
 
     if options.device:
         raise EdgeAgentError("the balance is one of all devices: leave DEVICE out")
     site = load_site(options.config)
-    folder = site.database.parent
     request = {"command": "balance", "seconds": options.seconds}
-    answer = ask(folder, request, options.seconds + 60) if folder.is_dir() else None
-    if answer is None:
-        with state_lock(folder):
-            answer = asyncio.run(watch_without_agent(site, options.seconds))
+    answer = _asked(site, request, lambda: asyncio.run(watch_without_agent(site, options.seconds)), options.seconds + 60)
     print(json.dumps(answer, indent=2, ensure_ascii=False) if options.json else balance_text(answer))
     return 1 if answer["wrong"] else 0
 
 
 def _plan(options: argparse.Namespace) -> int:
     from edge_agent.config import load_site
-    from edge_agent.control import ask, state_lock
     from edge_agent.planning import plan_text, plans_without_agent
 
     site = load_site(options.config)
-    folder = site.database.parent
-    answer = ask(folder, {"command": "plan", "device": options.device}) if folder.is_dir() else None
-    if answer is None:
-        with state_lock(folder):
-            answer = {"devices": asyncio.run(plans_without_agent(site, options.device))}
-    if options.json:
-        print(json.dumps(answer["devices"], indent=2, ensure_ascii=False))
-    else:
-        print("\n\n".join(plan_text(device) for device in answer["devices"]))
-    return 3 if any(device["error"] for device in answer["devices"]) else 0
+    request = {"command": "plan", "device": options.device}
+    answer = _asked(site, request, lambda: {"devices": asyncio.run(plans_without_agent(site, options.device))})
+    return _print_devices(options, answer["devices"], plan_text)
 
 
 def _values(options: argparse.Namespace) -> int:
     from edge_agent.config import load_site
-    from edge_agent.control import ask, state_lock
     from edge_agent.inspection import read_without_agent, reading_text
 
     site = load_site(options.config)
+    request = {"command": "read", "device": options.device}
+    answer = _asked(site, request, lambda: {"devices": asyncio.run(read_without_agent(site, options.device, options.wait))})
+    return _print_devices(options, answer["devices"], reading_text)
+
+
+def _asked(site: Site, request: dict[str, Any], work: Callable[[], dict[str, Any]], timeout_s: float = 60.0) -> dict[str, Any]:
+    """The running agent's answer; when none runs, that of `work`, done under the agent's lock.
+
+    A state folder that is not there is not made: it would belong to whoever typed the command.
+    """
+    from edge_agent.control import ask, state_lock
+
     folder = site.database.parent
-    answer = ask(folder, {"command": "read", "device": options.device}) if folder.is_dir() else None
+    if not folder.is_dir():
+        return work()
+    answer = ask(folder, request, timeout_s)
     if answer is None:
         with state_lock(folder):
-            answer = {"devices": asyncio.run(read_without_agent(site, options.device, options.wait))}
+            answer = work()
+    return answer
+
+
+def _print_devices(options: argparse.Namespace, devices: list[dict[str, Any]], text: Callable[[dict[str, Any]], str]) -> int:
+    """Devices as JSON or as text; 3 when one could not be reached."""
     if options.json:
-        print(json.dumps(answer["devices"], indent=2, ensure_ascii=False))
+        print(json.dumps(devices, indent=2, ensure_ascii=False))
     else:
-        print("\n\n".join(reading_text(device) for device in answer["devices"]))
-    return 3 if any(device["error"] for device in answer["devices"]) else 0
+        print("\n\n".join(text(device) for device in devices))
+    return 3 if any(device["error"] for device in devices) else 0
 
 
 def _scan(options: argparse.Namespace) -> int:

@@ -47,6 +47,12 @@ def test_read_of_an_unreachable_device_says_what_to_check(site: Path, capsys: py
     assert "Traceback" not in out
 
 
+def test_read_before_the_first_run_makes_no_state_folder(site: Path) -> None:
+    site.write_text(SITE.replace("devices:", "storage: {path: state/edge-agent.db}\ndevices:"))
+    assert main(["read", "--config", str(site)]) == 3
+    assert not (site.parent / "state").exists()
+
+
 def test_read_of_an_unknown_device_names_the_known_ones(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["read", "metre", "--config", str(site)]) == 3
     assert "there is no device 'metre'; known: meter" in capsys.readouterr().err
