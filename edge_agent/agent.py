@@ -33,6 +33,7 @@ class Agent:
         self._reload = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._shift: Shift | None = None
+        self._began = clock.monotonic()
 
     def reload(self) -> None:
         """Reads the site file again, beside the running loops. A faulty one is refused with its mistakes, and the old one stays in force."""
@@ -69,6 +70,7 @@ class Agent:
                         "balance": self._answer_balance,
                         "record": self._answer_record,
                         "queue": self._answer_queue(outbox),
+                        "status": self._answer_status,
                     },
                 ):
                     while not stop.is_set():
@@ -84,10 +86,11 @@ class Agent:
     async def _answer_read(self, request: dict[str, Any]) -> Answer:
         return {"devices": await self._working_shift.read_now(str(request.get("device") or ""))}
 
+    async def _answer_status(self, _: dict[str, Any]) -> Answer:
+        return {**await self._working_shift.status(self._clock.monotonic() - self._began)}
+
     async def _answer_record(self, request: dict[str, Any]) -> Answer:
-        if self._shift is None:
-            raise EdgeAgentError("the agent is starting; ask again in a moment")
-        return await self._shift.record(str(request.get("device")), float(request.get("seconds") or 0), bool(request.get("anonymous")))
+        return await self._working_shift.record(str(request.get("device")), float(request.get("seconds") or 0), bool(request.get("anonymous")))
 
     async def _answer_plan(self, request: dict[str, Any]) -> Answer:
         return {"devices": await self._working_shift.plans(str(request.get("device") or ""))}

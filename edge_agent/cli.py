@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent import __version__
 from edge_agent.model.errors import ConfigError, EdgeAgentError
 from edge_agent.scan.options import add_options as add_scan_options
+from edge_agent.status.options import add_options as add_status_options
 
 if TYPE_CHECKING:
     from edge_agent.config import Site
@@ -78,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument(
         "--wait", type=float, default=10.0, metavar="SECONDS", help="how long to listen for MQTT devices when no agent runs (default: 10)"
     )
+
+    status = _command(commands, "status", _status, "show how the running agent, its devices and the way to the cloud stand")
+    add_status_options(status)
 
     queue = _command(commands, "queue", _queue, "show and mend the queue of events")
     queue.add_argument(
@@ -231,6 +235,12 @@ def _print_devices(options: argparse.Namespace, devices: list[dict[str, Any]], t
     else:
         print("\n\n".join(text(device) for device in devices))
     return 3 if any(device["error"] for device in devices) else 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from edge_agent.status.command import run
+
+    return run(options)
 
 
 def _scan(options: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ def describe_sample(setup: DeviceSetup, sample: Sample) -> Answer:
         "id": setup.id,
         "name": setup.name,
         "profile": setup.profile.name,
-        "address": f"{setup.connection} unit {setup.unit}" if setup.connection else f"topic {setup.topic}",
+        "address": address_of(setup),
         "at": utc_text(sample.at),
         "round_trip_ms": round(sample.round_trip_s * 1000, 1),
         "error": sample.error,
@@ -48,6 +48,11 @@ def describe_sample(setup: DeviceSetup, sample: Sample) -> Answer:
             for name, reading in sample.readings.items()
         ],
     }
+
+
+def address_of(setup: DeviceSetup) -> str:
+    """Where a device is, for people."""
+    return f"{setup.connection} unit {setup.unit}" if setup.connection else f"topic {setup.topic}"
 
 
 def reading_text(device: Answer) -> str:

@@ -30,6 +30,9 @@ from edge_agent.model.measurements import MeterPoint, Outcome, Role, Sample
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.profiles.meaning import meanings, measurements, meter_points
 from edge_agent.profiles.setup import DeviceSetup
+from edge_agent.status.document import Status
+from edge_agent.status.facts import facts_of
+from edge_agent.status.gather import Known, status_of
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +77,7 @@ class Shift:
         self._storing = asyncio.Lock()
         self._storage_failed = False
         self._reading: dict[str, asyncio.Task[None]] = {}
+        self._facts = facts_of(self._setups)
         self._faults: dict[str, str] = {}
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._drift = clock.now() - clock.monotonic()
@@ -165,6 +169,7 @@ class Shift:
     def _use(self, setup: DeviceSetup, sample: Sample) -> None:
         if self._closed:
             return
+        self._facts[setup.id].note(sample, self._clock.monotonic())
         self._watch_clock()
         self._learn_roles(setup)
         for point_id, readings in measurements(self._rows[setup.id], sample).items():
@@ -236,6 +241,25 @@ class Shift:
         sample = await self._devices.drivers[setup.id].read()
         self._use(setup, sample)
         return describe_sample(setup, sample) | {"findings": self.findings(setup.id)}
+
+    async def status(self, uptime_s: float) -> Status:
+        """How everything stands now, from what is known; `uptime_s`: how long the agent has been running."""
+        return status_of(
+            Known(
+                site=self._site,
+                now=self._clock.now(),
+                monotonic=self._clock.monotonic(),
+                uptime_s=uptime_s,
+                rows=self._rows,
+                points=list(self._points.values()),
+                facts=self._facts,
+                findings={device: self.findings(device) for device in self._setups},
+                uploads=self.uploader.status(),
+                queue=await self._outbox.stats(),
+                storage_failed=self._storage_failed,
+                totals_missing=self._metering.missing(),
+            )
+        )
 
     def findings(self, device: str) -> list[str]:
         """What stands against a device's values now, in words: its power and its counter disagree."""

@@ -29,6 +29,7 @@ FLOORS = [
     "planning",
     "balance_check",
     "control",
+    "status",
     "shift",
     "agent",
 ]

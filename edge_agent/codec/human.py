@@ -1,4 +1,4 @@
-"""Durations, sizes and addresses as people write them (`15m`, `256MB`, `0x5B14`), and near misses."""
+"""Durations, sizes and addresses as people write and read them (`15m`, `256MB`, `0x5B14`, `3.5 h`), and near misses."""
 
 from __future__ import annotations
 
@@ -46,6 +46,20 @@ _HexText = Annotated[str, Field(pattern=r"^\s*[-+]?(0[xX][0-9a-fA-F]+|\d+)\s*$")
 Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=_DurationText)]
 Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=_SizeText)]
 Integer = Annotated[int, BeforeValidator(parse_integer, json_schema_input_type=int | _HexText)]
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 event`, `3 events`."""
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
+def age_text(seconds: float) -> str:
+    """`42 s`, `5 min`, `3.5 h`, `12 d`: an age or a duration in one number."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            number = seconds / size
+            return f"{number:.1f} {unit}".replace(".0 ", " ") if number < 10 and unit != "min" else f"{number:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from edge_agent.config.building import building_of, time_zone_of
 from edge_agent.config.credentials import client_secret, secret_in, written_secrets
 from edge_agent.config.findings import Findings
 from edge_agent.config.house import devices_of
-from edge_agent.config.schema import PLATFORM_INTERVAL_S, MoostSection, MqttSection, ReportingSection, SiteSection, WebSection
+from edge_agent.config.schema import PLATFORM_INTERVAL_S, MoostSection, MqttSection, ReportingSection, SiteSection, StorageSection, WebSection
 from edge_agent.drivers.mqtt_hub import MqttSettings
 from edge_agent.model.errors import ConfigError
 from edge_agent.profiles.document import Document, Location, examine, read_document
@@ -81,6 +81,14 @@ def load_site(path: Path) -> Site:
         devices=devices,
         warnings=tuple(findings.warnings),
     )
+
+
+def state_folder(path: Path) -> Path:
+    """The state folder of a site file, also when other parts of the file are wrong. Raises ConfigError when it is no YAML."""
+    data = read_document(path).data
+    storage = data.get("storage") if isinstance(data, dict) else None
+    name = storage.get("path") if isinstance(storage, dict) else None
+    return (_state_folder(path.resolve().parent) / (name if isinstance(name, str) else StorageSection().path)).parent
 
 
 _UNREADABLE = MoostSection(customer_id="", building_id="", client_id="")  # stands for an account section with mistakes

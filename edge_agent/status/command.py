@@ -1,0 +1,58 @@
+"""`edge-agent status`: the running agent's status on the terminal, and an exit code that monitoring can use.
+
+0 healthy, 1 degraded (it works, but something needs a look), 3 failing or not running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast
+
+from edge_agent.config.site import state_folder
+from edge_agent.control import ask
+from edge_agent.model.errors import EdgeAgentError
+from edge_agent.status.document import Status
+from edge_agent.status.options import WATCH_S
+from edge_agent.status.text import status_text
+
+_EXIT = {"healthy": 0, "degraded": 1}
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Shows the status. Returns the exit code; raises EdgeAgentError with what to do when no agent runs."""
+    folder = state_folder(options.config)
+    if not options.watch:
+        return _show(folder, options)
+    try:
+        while True:
+            code = _show(folder, options)
+            sys.stdout.flush()
+            time.sleep(WATCH_S)
+    except KeyboardInterrupt:
+        return code
+
+
+def _show(folder: Path, options: argparse.Namespace) -> int:
+    answer = ask(folder, {"command": "status"}) if folder.is_dir() else None
+    if answer is None:
+        raise EdgeAgentError(_not_running(options.config, folder))
+    print(_CLEAR if options.watch and sys.stdout.isatty() else "", end="")
+    print(_as_json(answer, options.watch) if options.json else status_text(cast(Status, answer)))
+    return _EXIT.get(answer["health"], 3)
+
+
+def _as_json(answer: dict[str, Any], one_line: bool) -> str:
+    return json.dumps(answer, ensure_ascii=False, indent=None if one_line else 2)
+
+
+def _not_running(config: Path, folder: Path) -> str:
+    """What to do when nobody answers."""
+    packaged = "`systemctl status edge-agent` and `journalctl -u edge-agent -n 50` say why, `sudo systemctl start edge-agent` starts it"
+    by_hand = f"`edge-agent run --config {config}` starts it"
+    how = packaged if config.parent == Path("/etc/edge-agent") else by_hand
+    return f"the agent is not running (nobody answers in {folder}); {how}. `edge-agent check --config {config}` looks for mistakes in the site file"

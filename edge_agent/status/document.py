@@ -1,0 +1,91 @@
+"""The words of the status document, as JSON has them. Instants are UTC epoch seconds; what is not known is None with a reason beside it."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from edge_agent.outbox.rows import Stats
+
+Health = Literal["healthy", "degraded", "failing"]
+DeviceState = Literal["ok", "partial", "silent", "waiting"]  # all read; some points failed; nothing read; not asked yet
+
+
+class Advice(TypedDict):
+    """One thing that somebody should know. `problem`: it costs data, or will."""
+
+    problem: bool
+    subject: str  # a device, a role, or a part of the agent
+    text: str
+
+
+class Node(TypedDict):
+    """One part of the house in the energy flow. Positive watts: sun produces, grid gives, battery charges, a consumer takes."""
+
+    kind: str  # sun, grid, battery, house, or a consumer's role
+    power_w: float | None
+    reason: str  # why there is no power
+    soc_percent: float | None
+    names: list[str]
+
+
+class Value(TypedDict):
+    """What one point of a device means for the house."""
+
+    meter_point: str
+    role: str
+    quantity: str  # its unit is in its name
+    value: float | str | bool | None
+    quality: str
+    reason: str
+
+
+class Device(TypedDict):
+    """One device of the site file."""
+
+    id: str
+    name: str
+    profile: str
+    address: str
+    state: DeviceState
+    error: str  # in the words of `read`
+    read_at: float | None  # when the newest value was true
+    age_s: float | None
+    round_trip_ms: float | None
+    reads: int  # since the site file was read
+    failures: int  # of these
+    failing_s: float | None
+    points_absent: int
+    values: list[Value]
+    findings: list[str]  # what stands against its values
+
+
+class Uploads(TypedDict):
+    """The way to the cloud. The counts are since the site file was read."""
+
+    state: str  # "running", or why it waits
+    accepted_at: float | None
+    next_try_at: float | None
+    in_flight: int
+    accepted_live: int
+    accepted_historical: int
+    buried: int
+
+
+class Status(TypedDict):
+    """All of it."""
+
+    version: str
+    at: float
+    uptime_s: float
+    building_id: str
+    cloud_url: str
+    time_zone: str
+    interval_s: int
+    health: Health
+    advice: list[Advice]
+    flow: list[Node]
+    devices: list[Device]
+    uploads: Uploads
+    queue: Stats
+    storage_failed: bool  # events are held in memory because the queue cannot be written
+    totals_missing: dict[str, str]  # why there are no house totals, by role or measuring point

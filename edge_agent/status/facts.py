@@ -1,0 +1,37 @@
+"""What is remembered of each device's polls, so that anybody who asks hears it without asking the device again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edge_agent.model.measurements import Sample
+
+
+@dataclass(slots=True)
+class DeviceFacts:
+    """One device since the site file was read. `failing_since` is monotonic."""
+
+    sample: Sample | None = None
+    read_at: float | None = None  # UTC epoch seconds: when its newest value was true
+    reads: int = 0
+    failures: int = 0
+    failing_since: float | None = None
+
+    def note(self, sample: Sample, now: float) -> None:
+        """Takes a poll's sample at `now` (monotonic)."""
+        self.sample = sample
+        self.reads += 1
+        newest = max((reading.at for reading in sample.readings.values() if reading.value is not None), default=None)
+        if newest is not None:
+            self.read_at = newest
+        if sample.error:
+            self.failures += 1
+            self.failing_since = now if self.failing_since is None else self.failing_since
+        else:
+            self.failing_since = None
+
+
+def facts_of(devices: Iterable[str]) -> dict[str, DeviceFacts]:
+    """Nothing is known of these devices yet."""
+    return {device: DeviceFacts() for device in devices}

@@ -1,0 +1,132 @@
+"""Fills the status document from what the running agent knows. Pure: asks no device, no disk and no cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edge_agent import __version__
+from edge_agent.config import Site
+from edge_agent.inspection import address_of
+from edge_agent.model.measurements import MeterPoint, Quality, Sample
+from edge_agent.outbox.rows import Stats
+from edge_agent.profiles.meaning import Meaning, measurements
+from edge_agent.profiles.setup import DeviceSetup
+from edge_agent.status.advice import advice, health
+from edge_agent.status.document import Device, DeviceState, Status, Uploads, Value
+from edge_agent.status.facts import DeviceFacts
+from edge_agent.status.flow import Readings, flow
+from edge_agent.uplink.uploader import UploadStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a shift knows. `now` is UTC epoch seconds, `monotonic` and `uptime_s` seconds that only go forward."""
+
+    site: Site
+    now: float
+    monotonic: float
+    uptime_s: float
+    rows: Mapping[str, tuple[Meaning, ...]]  # by device
+    points: Sequence[MeterPoint]
+    facts: Mapping[str, DeviceFacts]
+    findings: Mapping[str, Sequence[str]]  # by device
+    uploads: UploadStatus
+    queue: Stats
+    storage_failed: bool
+    totals_missing: Mapping[str, str]
+
+
+def status_of(known: Known) -> Status:
+    """The status document."""
+    site = known.site
+    status = Status(
+        version=__version__,
+        at=known.now,
+        uptime_s=round(known.uptime_s, 1),
+        building_id=site.account.building_id,
+        cloud_url=site.account.base_url,
+        time_zone=site.time_zone,
+        interval_s=site.interval_s,
+        health="healthy",
+        advice=[],
+        flow=flow(known.points, _readings(known), known.now),
+        devices=[_device(known, setup) for setup in site.devices],
+        uploads=_uploads(known.uploads),
+        queue=known.queue,
+        storage_failed=known.storage_failed,
+        totals_missing=dict(known.totals_missing),
+    )
+    status["advice"] = advice(status)
+    status["health"] = health(status)
+    return status
+
+
+def _readings(known: Known) -> Readings:
+    """The newest readings of all measuring points."""
+    found: Readings = {}
+    for device, facts in known.facts.items():
+        if facts.sample is not None:
+            found = {**found, **measurements(known.rows[device], facts.sample)}
+    return found
+
+
+def _uploads(uploads: UploadStatus) -> Uploads:
+    return Uploads(
+        state=uploads.state,
+        accepted_at=uploads.accepted_at,
+        next_try_at=uploads.next_try_at,
+        in_flight=uploads.in_flight,
+        accepted_live=uploads.accepted_live,
+        accepted_historical=uploads.accepted_historical,
+        buried=uploads.buried,
+    )
+
+
+def _device(known: Known, setup: DeviceSetup) -> Device:
+    facts = known.facts[setup.id]
+    sample = facts.sample
+    points = {point.id for point in known.points}
+    rows = tuple(row for row in known.rows[setup.id] if row.meter_point_id in points)
+    values = [] if sample is None or sample.error else _values(rows, sample)
+    return Device(
+        id=setup.id,
+        name=setup.name,
+        profile=setup.profile.name,
+        address=address_of(setup),
+        state=_state(sample, values),
+        error=sample.error if sample else "",
+        read_at=facts.read_at,
+        age_s=None if facts.read_at is None else round(max(0.0, known.now - facts.read_at), 1),
+        round_trip_ms=round(sample.round_trip_s * 1000, 1) if sample and not sample.error else None,
+        reads=facts.reads,
+        failures=facts.failures,
+        failing_s=None if facts.failing_since is None else round(known.monotonic - facts.failing_since, 1),
+        points_absent=sum(reading.value is None for reading in sample.readings.values()) if sample else 0,
+        values=values,
+        findings=list(known.findings.get(setup.id, ())),
+    )
+
+
+def _values(rows: tuple[Meaning, ...], sample: Sample) -> list[Value]:
+    readings = measurements(rows, sample)
+    return [
+        Value(
+            meter_point=row.meter_point_id,
+            role=row.role.value,
+            quantity=row.quantity.value,
+            value=(reading := readings[row.meter_point_id][row.quantity]).value,
+            quality=reading.quality.value,
+            reason=reading.reason,
+        )
+        for row in rows
+    ]
+
+
+def _state(sample: Sample | None, values: Sequence[Value]) -> DeviceState:
+    if sample is None:
+        return "waiting"
+    if sample.error:
+        return "silent"
+    known = (Quality.OK.value, Quality.NOT_AVAILABLE.value)  # what a device says it has not is no fault
+    return "ok" if all(value["quality"] in known for value in values) else "partial"

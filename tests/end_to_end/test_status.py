@@ -1,0 +1,47 @@
+"""`edge-agent status` of a running agent: what it shows, and its exit code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from edge_agent.demo.cloud import LocalCloud
+from tests.end_to_end.gateway import Gateway, meter, running
+from tests.simulators import RegisterServer
+
+DEAD = '{id: battery, name: Battery, profile: sma-sunny-island, connection: "tcp://127.0.0.1:1"}'
+
+
+async def status_when(gateway: Gateway, wanted: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    """The status once the devices are in these states."""
+    for _ in range(60):
+        code, out, _errors = await gateway.command("status", "--json")
+        document: dict[str, Any] = json.loads(out) if out else {"devices": []}
+        if {device["id"]: device["state"] for device in document["devices"]} == wanted and document["uploads"]["accepted_at"]:
+            return code, document
+    raise AssertionError(f"the devices never came to be {wanted}: {document}")
+
+
+async def test_status_of_a_healthy_agent_exits_with_0(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
+    gateway.write_site([meter(meter_server)])
+    async with running(gateway):
+        code, document = await status_when(gateway, {"grid-meter": "ok"})
+        assert (code, document["health"], document["advice"]) == (0, "healthy", [])
+        assert document["flow"][0] == {"kind": "grid", "power_w": 7200.0, "reason": "", "soc_percent": None, "names": ["Main meter"]}
+        assert document["queue"]["accepted_live"] > 0
+        code, out, _ = await gateway.command("status")
+        assert code == 0
+        assert "healthy" in out
+        assert await gateway.stop() == 0
+
+
+async def test_status_with_a_silent_device_names_it_and_exits_with_1(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
+    gateway.write_site([meter(meter_server), DEAD])
+    async with running(gateway):
+        code, document = await status_when(gateway, {"grid-meter": "ok", "battery": "silent"})
+        assert (code, document["health"]) == (1, "degraded")
+        code, out, _ = await gateway.command("status")
+        assert code == 1
+        assert "! battery:" in out
+        assert "127.0.0.1:1" in out
+        assert await gateway.stop() == 0
