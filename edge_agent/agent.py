@@ -11,6 +11,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from edge_agent.cloud.queue_rules import queue_rules
 from edge_agent.config import Site, load_site
 from edge_agent.control import Answer, Handler, listening, state_lock
 from edge_agent.inspection import queue_answer
@@ -60,7 +61,7 @@ class Agent:
         """Runs until `stop` is set. Raises AgentBusy when another agent runs, StorageError when there is no queue to write."""
         folder = self._site.database.parent
         with state_lock(folder):
-            outbox = await Outbox.open(self._site.database, self._site.max_size)
+            outbox = await Outbox.open(self._site.database, self._site.max_size, queue_rules(self._site.decisions))
             try:
                 async with listening(
                     folder,

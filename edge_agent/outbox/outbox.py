@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
 from edge_agent.model.errors import StorageError
-from edge_agent.model.events import Event
+from edge_agent.model.events import NO_RULES, Event, QueueRules
 from edge_agent.outbox.queue import Queue
-from edge_agent.outbox.rows import DeadLetter, Kind, Queued, Stats, Troubled, Waiting
+from edge_agent.outbox.rows import DeadLetter, Kind, Queued, Sent, Stats, Troubled, Waiting
 from edge_agent.outbox.schema import unusable
 
 __all__ = ["Outbox", "Queue"]
@@ -42,11 +42,11 @@ class Outbox:
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path, max_size: int | None = None) -> Self:
+    async def open(cls, path: Path, max_size: int | None = None, rules: QueueRules = NO_RULES) -> Self:
         """Opens or makes the queue; `max_size` in bytes bounds it. Raises StorageError in words."""
         thread = ThreadPoolExecutor(1, "outbox")
         try:
-            queue = await asyncio.get_running_loop().run_in_executor(thread, lambda: Queue(path, max_size))
+            queue = await asyncio.get_running_loop().run_in_executor(thread, lambda: Queue(path, max_size, rules))
         except BaseException:
             thread.shutdown(wait=False)
             raise
@@ -136,6 +136,16 @@ class Outbox:
     async def bury(self, queued: Queued, status: int, reason: str, at: float) -> None:
         """It becomes a dead letter."""
         await self.call(lambda queue: queue.bury(queued, status, reason, at))
+
+    # what was sent
+
+    async def sent(self, since: float, until: float) -> list[Sent]:
+        """What the cloud has accepted of the remembered series."""
+        return await self.call(lambda queue: queue.sent(since, until))
+
+    async def send_again(self, kind: str, since: float, until: float) -> int:
+        """Puts back once what was sent of an event type; gives the number of events."""
+        return await self.call(lambda queue: queue.send_again(kind, since, until))
 
     # for people
 

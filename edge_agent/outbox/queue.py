@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from edge_agent.model.errors import StorageError
-from edge_agent.model.events import Event
-from edge_agent.outbox.rows import DeadLetter, Key, Kind, Queued, Stats, Troubled, Waiting
+from edge_agent.model.events import NO_RULES, Event, QueueRules
+from edge_agent.outbox import sent
+from edge_agent.outbox.rows import DeadLetter, Key, Kind, Queued, Sent, Stats, Troubled, Waiting
 from edge_agent.outbox.schema import connect, unusable
 
 log = logging.getLogger(__name__)
@@ -46,9 +47,10 @@ GROUP BY s.device_id, s.type"""
 class Queue:
     """One open queue file. Every method is a transaction of its own, or part of the one `transaction` holds open."""
 
-    def __init__(self, path: Path, max_size: int | None = None) -> None:
+    def __init__(self, path: Path, max_size: int | None = None, rules: QueueRules = NO_RULES) -> None:
         """Opens or makes the file; `max_size` in bytes bounds it (the oldest dead letters go, then events, counted). Raises StorageError."""
         self.path = path
+        self._rules = rules
         self._max_size = max_size
         self._db = connect(path)
         self._depth = 0
@@ -62,9 +64,9 @@ class Queue:
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, path: Path, max_size: int | None = None) -> Iterator[Self]:
+    def opened(cls, path: Path, max_size: int | None = None, rules: QueueRules = NO_RULES) -> Iterator[Self]:
         """The queue for as long as the block runs. Raises StorageError."""
-        queue = cls(path, max_size)
+        queue = cls(path, max_size, rules)
         try:
             yield queue
         except sqlite3.Error as error:
@@ -250,6 +252,8 @@ class Queue:
         with self.transaction():
             self._remove(taken)
             self._count("accepted_historical" if historical else "accepted_live", len(taken))
+            remembered = [queued for queued in taken if queued.names[2:] in self._rules.remembered]
+            sent.note(self._db, [(queued.at, self._series[queued.names], queued.value) for queued in remembered])
             for queued in taken if not historical else ():
                 if queued.promoted:
                     self._db.execute("UPDATE series SET sent_at = ? WHERE device_id = ? AND type = ?", (queued.at, *queued.key))
@@ -283,6 +287,21 @@ class Queue:
             if back:
                 self._count("requeued", back)
                 self._live_from, self._newest = (0, 0), None
+            return back
+
+    def sent(self, since: float, until: float) -> list[Sent]:
+        """What the cloud has accepted of the remembered series, dated `since` or later and before `until`, of the last five weeks."""
+        with self.transaction():
+            return sent.span(self._db, since, until)
+
+    def send_again(self, kind: str, since: float, until: float) -> int:
+        """Puts what was sent of an event type, dated `since` or later and before `until`, back once, as history; gives the number of events."""
+        with self.transaction():
+            back = sent.put_back(self._db, kind, since, until, self._next)
+            if back:
+                self._next += back
+                self._count("sent_again", back)
+                self._newest = None
             return back
 
     def _remove(self, taken: Sequence[Queued]) -> None:

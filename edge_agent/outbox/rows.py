@@ -44,6 +44,16 @@ class Troubled(NamedTuple):
     last_at: int
 
 
+class Sent(NamedTuple):
+    """What the cloud has accepted of a remembered series; `resent`: it was put back once."""
+
+    device_id: str
+    type: str
+    at: int
+    value: float
+    resent: bool
+
+
 class Stats(TypedDict):
     """The queue in numbers; instants in UTC epoch seconds."""
 
