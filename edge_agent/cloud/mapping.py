@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from functools import cache
 
 from edge_agent.cloud.vocabulary import (
-    FEEDS,
     HOUSE_EVENTS,
     Decisions,
     DeviceType,
-    EventType,
     HouseholdDevice,
     device_type_of,
+    event_type_of,
     is_outside_the_table,
 )
 from edge_agent.model.events import Event
@@ -32,6 +31,7 @@ from edge_agent.model.measurements import (
     Value,
 )
 
+_event_type = cache(event_type_of)
 _DECIMALS = {"_wh": 3, "_w": 1, "_percent": 2, "_c": 2}
 
 
@@ -46,12 +46,6 @@ def to_events(outcome: Outcome, points: Mapping[str, MeterPoint], household: Hou
     if event is None or value is None or (is_outside_the_table(device, event) and not decisions.outside_the_table):
         return []
     return [Event(point.id, point.name, device.value, event.value, value, _at(outcome, decisions))]
-
-
-@cache
-def _event_type(role: Role, device: DeviceType, quantity: Quantity) -> EventType | None:
-    """The row of the table for a point of this role and device type."""
-    return next((feed.event for feed in FEEDS if feed.quantity is quantity and (role in feed.roles or device in feed.types)), None)
 
 
 def _at(outcome: EnergyInterval | Snapshot | Change, decisions: Decisions) -> int:

@@ -83,26 +83,49 @@ _HOUSE = frozenset({DeviceType.GATEWAY})
 _BATTERY = frozenset({DeviceType.BATTERY})
 _MODES = frozenset({DeviceType.CAR_CHARGER, DeviceType.HEAT_PUMP, DeviceType.BATTERY, DeviceType.SMART_PLUG})
 _SWITCHES = frozenset({DeviceType.SMART_PLUG, DeviceType.CAR_CHARGER, DeviceType.SWITCH})
+_METERS = frozenset({DeviceType.SMART_METER, DeviceType.ENERGY_MEASUREMENT})
+_GENERATORS = _METERS | {DeviceType.INVERTER, DeviceType.SOLAR_PANEL}
+_APPLIANCES = frozenset({
+    DeviceType.APPLIANCE, DeviceType.DISHWASHER, DeviceType.DRYER, DeviceType.WASHING_MACHINE, DeviceType.OVEN, DeviceType.REFRIGERATION,
+    DeviceType.LIGHTING, DeviceType.ENTERTAINMENT, DeviceType.WALL_TABLET, DeviceType.INPUT_DEVICE,
+})  # fmt: skip
+_HEATERS = frozenset({DeviceType.HEAT_PUMP, DeviceType.WATER_HEATER, DeviceType.THERMAL_STORAGE})
+# what may be behind a plug, a switch or a meter of its own
+_CONSUMERS = _APPLIANCES | _METERS | {
+    DeviceType.SMART_PLUG, DeviceType.SWITCH, DeviceType.CAR, DeviceType.CAR_CHARGER, DeviceType.HEAT_PUMP, DeviceType.WATER_HEATER,
+    DeviceType.THERMOSTAT,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class EventRule:
-    """An event type's row in the platform's guide: its unit, how often it comes, which device types it names."""
+    """An event type's row in the platform's guide (unit, how often it comes, which device types it names), and what we make of it.
+
+    Decision: `beyond` are device types that the guide's row does not name, the schema allows and the field clearly wants;
+    `reporting.outside_the_table` switches them off. `unsent` is why the agent sends no event of the type; empty where it does.
+    """
 
     unit: str
     rhythm: Rhythm
     devices: frozenset[DeviceType]
+    beyond: frozenset[DeviceType] = frozenset()
+    unsent: str = ""
+
+    def admits(self, device: DeviceType) -> bool:
+        """Whether events of the type are sent for this device type."""
+        return not self.unsent and (device in self.devices or device in self.beyond)
 
 
+# Decision: all of them are sent.
 EVENT_RULES: Mapping[EventType, EventRule] = MappingProxyType({
     EventType.ENERGY_CONSUMPTION: EventRule("Wh", "interval", ALL),
     EventType.ENERGY_CONSUMPTION_YESTERDAY: EventRule("Wh", "day", ALL),
-    EventType.ENERGY_GENERATION: EventRule("Wh", "interval", _HOUSE),
-    EventType.ENERGY_GENERATION_YESTERDAY: EventRule("Wh", "day", _HOUSE),
+    EventType.ENERGY_GENERATION: EventRule("Wh", "interval", _HOUSE, _GENERATORS),
+    EventType.ENERGY_GENERATION_YESTERDAY: EventRule("Wh", "day", _HOUSE, _GENERATORS),
     EventType.GRID_ENERGY_CONSUMPTION: EventRule("Wh", "interval", _HOUSE),
     EventType.GRID_ENERGY_CONSUMPTION_YESTERDAY: EventRule("Wh", "day", _HOUSE),
     EventType.POWER_CONSUMPTION: EventRule("W", "interval", ALL),
-    EventType.POWER_GENERATION: EventRule("W", "interval", _HOUSE),
+    EventType.POWER_GENERATION: EventRule("W", "interval", _HOUSE, _GENERATORS),
     EventType.POWER_EXCESS: EventRule("W", "interval", _HOUSE),
     EventType.GRID_POWER_CONSUMPTION: EventRule("W", "interval", _HOUSE),
     EventType.ENERGY_IMPORT: EventRule("Wh", "interval", _BATTERY),
@@ -115,12 +138,14 @@ EVENT_RULES: Mapping[EventType, EventRule] = MappingProxyType({
     EventType.SELF_CONSUMPTION_RATE_YESTERDAY: EventRule("%", "day", _HOUSE),
     EventType.SELF_SUFFICIENCY_RATE: EventRule("%", "interval", _HOUSE),
     EventType.SELF_SUFFICIENCY_RATE_YESTERDAY: EventRule("%", "day", _HOUSE),
-    EventType.STATE_OF_CHARGE_RATE: EventRule("%", "change", frozenset({DeviceType.CAR})),
+    EventType.STATE_OF_CHARGE_RATE: EventRule("%", "change", frozenset({DeviceType.CAR}), _BATTERY),
     EventType.CHARGING_MODE: EventRule("ID", "change", _MODES),
     EventType.DEVICE_STATUS: EventRule("ID", "change", ALL),
-    EventType.SWITCH_STATE: EventRule("ID", "change", _SWITCHES),
-    EventType.TEMPERATURE: EventRule("°C", "interval", frozenset({DeviceType.THERMOSTAT})),
-    EventType.WATER_TEMPERATURE: EventRule("°C", "interval", frozenset({DeviceType.HEAT_PUMP, DeviceType.WATER_HEATER})),
+    EventType.SWITCH_STATE: EventRule("ID", "change", _SWITCHES, _CONSUMERS),
+    EventType.TEMPERATURE: EventRule("°C", "interval", frozenset({DeviceType.THERMOSTAT}), frozenset({DeviceType.THERMAL_ZONE})),
+    EventType.WATER_TEMPERATURE: EventRule(
+        "°C", "interval", frozenset({DeviceType.HEAT_PUMP, DeviceType.WATER_HEATER}), frozenset({DeviceType.THERMAL_STORAGE})
+    ),
 })  # fmt: skip
 
 DEFAULT_TYPES: Mapping[Role, DeviceType] = MappingProxyType({
@@ -139,18 +164,36 @@ DEFAULT_TYPES: Mapping[Role, DeviceType] = MappingProxyType({
 })  # fmt: skip
 
 
+# Decision: which device types the site file may give a point of a role (`type: DISHWASHER` on a plug). A battery on a plug is no plug
+# but `role: battery`: else its charging would be sent as consumption.
+TYPES_OF_ROLES: Mapping[Role, frozenset[DeviceType]] = MappingProxyType({
+    Role.GRID: _METERS,
+    Role.HOUSE: _METERS,
+    Role.PV: _GENERATORS,
+    Role.BATTERY: _BATTERY,
+    Role.CHARGER: _METERS | {DeviceType.CAR_CHARGER, DeviceType.SMART_PLUG},
+    Role.HEAT_PUMP: _METERS | _HEATERS | {DeviceType.SMART_PLUG, DeviceType.APPLIANCE},
+    Role.WATER_HEATER: _METERS | _HEATERS | {DeviceType.SMART_PLUG, DeviceType.APPLIANCE},
+    Role.PLUG: _CONSUMERS,
+    Role.SWITCH: _CONSUMERS,
+    Role.THERMOSTAT: frozenset({DeviceType.THERMOSTAT, DeviceType.THERMAL_ZONE, DeviceType.THERMAL_STORAGE}),
+    Role.CAR: frozenset({DeviceType.CAR}),
+    Role.CONSUMER: _CONSUMERS | {DeviceType.THERMAL_ZONE, DeviceType.THERMAL_STORAGE},
+})  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A row of THE table: at points of these roles, or of these device types, the quantity feeds the event."""
+    """A row of THE table: at points of these roles the quantity feeds the event, if the event's rule admits their device type."""
 
     quantity: Quantity
     event: EventType
     roles: frozenset[Role]
-    types: frozenset[DeviceType] = frozenset()
 
 
 _EVERY_ROLE = frozenset(Role)
 _DRAWING = _EVERY_ROLE - {Role.PV, Role.BATTERY}
+_SENSORS = frozenset({Role.THERMOSTAT, Role.CONSUMER})
 
 FEEDS: tuple[Feed, ...] = (
     # Decision: what a meter at the grid's connection consumes is what it imports; the export is the household's excess.
@@ -161,17 +204,15 @@ FEEDS: tuple[Feed, ...] = (
     Feed(Quantity.EXPORT_WH, EventType.ENERGY_EXPORT, frozenset({Role.BATTERY})),
     Feed(Quantity.GENERATION_WH, EventType.ENERGY_GENERATION, frozenset({Role.PV})),
     Feed(Quantity.GENERATION_W, EventType.POWER_GENERATION, frozenset({Role.PV})),
-    Feed(Quantity.SOC_PERCENT, EventType.STATE_OF_CHARGE_RATE, frozenset({Role.BATTERY, Role.CAR, Role.CHARGER})),
+    # Decision: the charge that a charger knows is the car's, which is a device of its own (profiles `evcc-vehicle`, `openwb-2-vehicle`).
+    Feed(Quantity.SOC_PERCENT, EventType.STATE_OF_CHARGE_RATE, frozenset({Role.BATTERY, Role.CAR})),
     Feed(Quantity.STATUS, EventType.DEVICE_STATUS, _EVERY_ROLE),
     Feed(Quantity.SWITCH_ON, EventType.SWITCH_STATE, frozenset({Role.PLUG, Role.CHARGER, Role.SWITCH})),
     Feed(Quantity.CHARGING_MODE, EventType.CHARGING_MODE, frozenset({Role.CHARGER, Role.HEAT_PUMP, Role.BATTERY, Role.PLUG, Role.WATER_HEATER})),
-    Feed(Quantity.TEMPERATURE_C, EventType.TEMPERATURE, frozenset({Role.THERMOSTAT}), frozenset({DeviceType.THERMOSTAT, DeviceType.THERMAL_ZONE})),
-    Feed(
-        Quantity.WATER_TEMPERATURE_C,
-        EventType.WATER_TEMPERATURE,
-        frozenset({Role.HEAT_PUMP, Role.WATER_HEATER}),
-        frozenset({DeviceType.HEAT_PUMP, DeviceType.WATER_HEATER, DeviceType.THERMAL_STORAGE}),
-    ),
+    Feed(Quantity.TEMPERATURE_C, EventType.TEMPERATURE, _SENSORS),
+    # Decision: the temperature of a storage (a sensor with `type: THERMAL_STORAGE`) is its water's.
+    Feed(Quantity.TEMPERATURE_C, EventType.WATER_TEMPERATURE, _SENSORS),
+    Feed(Quantity.WATER_TEMPERATURE_C, EventType.WATER_TEMPERATURE, _SENSORS | {Role.HEAT_PUMP, Role.WATER_HEATER}),
 )
 
 HOUSE_EVENTS: Mapping[HouseQuantity, EventType] = MappingProxyType({
@@ -241,6 +282,12 @@ def is_outside_the_table(device: DeviceType, event: EventType) -> bool:
     return device not in EVENT_RULES[event].devices
 
 
+def event_type_of(role: Role, device: DeviceType, quantity: Quantity) -> EventType | None:
+    """Which event a quantity feeds at a point of this role and device type; None where the cloud has no word for it."""
+    fed = (feed.event for feed in FEEDS if feed.quantity is quantity and role in feed.roles)
+    return next((event for event in fed if EVENT_RULES[event].admits(device)), None)
+
+
 def device_type_of(role: Role, named: str = "") -> DeviceType:
     """The device type of a point: what the site file names, else by role. Raises ValueError for an unknown name."""
     return DeviceType(named) if named else DEFAULT_TYPES[role]
@@ -275,7 +322,11 @@ def client_id_problem(text: str) -> str | None:
     return _problem(r"[a-zA-Z0-9]{1,100}", text, "is no client id: it has 1 to 100 letters and digits")
 
 
-def device_type_problem(text: str) -> str | None:
-    """What is wrong with a device type in the site file, None when nothing is. GATEWAY is the household's own."""
-    known = sorted(device.value for device in DeviceType if device is not DeviceType.GATEWAY)
-    return None if text in known else f"{text!r} is no device type: write one of {', '.join(known)}"
+def device_type_problem(role: Role, text: str) -> str | None:
+    """What is wrong with a device type that the site file gives a point of this role, None when nothing is. GATEWAY is the household's own."""
+    fitting = TYPES_OF_ROLES[role]
+    if text in fitting:
+        return None
+    others = [other.value for other, types in TYPES_OF_ROLES.items() if text in types]
+    hint = f"write role: {others[0]} with it" if others else f"write one of {', '.join(sorted(fitting))}"
+    return f"{text} does not fit role {role.value}; {hint}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from edge_agent.cloud import vocabulary
 from edge_agent.codec.human import nearest
@@ -13,6 +13,8 @@ from edge_agent.model.measurements import Role
 from edge_agent.profiles.document import Location
 from edge_agent.profiles.library import DeviceProfile, load_profile
 from edge_agent.profiles.setup import Connection, DeviceSetup, parse_connection
+
+_TYPES = {device.value for device in vocabulary.DeviceType} - {vocabulary.DeviceType.GATEWAY.value}  # the household's own
 
 
 def devices_of(findings: Findings, site: SiteSection) -> tuple[DeviceSetup, ...]:
@@ -39,9 +41,8 @@ def _check_ids(findings: Findings, site: SiteSection) -> None:
         elif device.id == site.reporting.household_id:
             findings.wrong((*at, "id"), f"{device.id!r} is the id of the household", "choose another, or set reporting.household_id")
         lines.setdefault(device.id, findings.document.line((*at, "id")))
-        if device.type and vocabulary.device_type_problem(device.type):
-            names = {one.value for one in vocabulary.DeviceType} - {vocabulary.DeviceType.GATEWAY.value}
-            findings.wrong((*at, "type"), f"{device.id}: type: {device.type!r} is no device type", nearest(device.type, names))
+        if device.type and device.type not in _TYPES:
+            findings.wrong((*at, "type"), f"{device.id}: type: {device.type!r} is no device type", nearest(device.type, _TYPES))
 
 
 def _setups(findings: Findings, site: SiteSection) -> Iterator[DeviceSetup]:
@@ -78,6 +79,7 @@ def _setup(findings: Findings, site: SiteSection, device: DeviceSection, profile
             return None
         profile = profile.in_variant(device.variant)
     role = _role(findings, device, profile, at)
+    _check_type(findings, device, [role] if role else sorted(device.roles or profile.roles), at)
     connection = _connection(findings, site, device, profile, at)
     parameters = _parameters(findings, device, profile, at)
     if len(findings.problems) > before:
@@ -111,6 +113,15 @@ def _role(findings: Findings, device: DeviceSection, profile: DeviceProfile, at:
         names = ", ".join(role.value for role in Role)
         findings.wrong(at, f"{device.id}: {profile.name} does not tell where it measures", f"write role: with one of {names}")
     return device.role or (profile.spec.role if isinstance(profile.spec.role, Role) else None)
+
+
+def _check_type(findings: Findings, device: DeviceSection, roles: Sequence[Role], at: Location) -> None:
+    """A device type must fit every role that the device has in this house."""
+    if device.type not in _TYPES:
+        return
+    for role in roles:
+        if problem := vocabulary.device_type_problem(role, device.type):
+            findings.wrong((*at, "type"), f"{device.id}: type: {problem}")
 
 
 def _check_several_roles(findings: Findings, device: DeviceSection, profile: DeviceProfile, at: Location) -> None:

@@ -2,7 +2,7 @@
 
 The same event always gives the same bytes, so that a resend is byte-identical and a cloud able to tell
 doubles can. Pure; the ids of customer and building come in here, not earlier, so that a corrected id
-mends the backlog too.
+mends the backlog too. What a customer does not provide is not written, whatever stands in the queue.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ import json
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
+from edge_agent.cloud.vocabulary import DeviceType, EventType
 from edge_agent.model.events import Event
 from edge_agent.outbox.rows import Queued
 
+_PROVIDED = frozenset(EventType), frozenset(DeviceType)
 _KEPT = 4096  # series; far more than a house has, a bound all the same
 
 
 class Unwritable(ValueError):
-    """Events that have no place in JSON, by a number that it has none for or by a fault in the queue's file; `places` says which and why."""
+    """Events that are not to be sent: by a number that JSON has none for, by a type that only the platform provides, or by a fault
+    in the queue's file; `places` says which and why.
+    """
 
     def __init__(self, places: Mapping[str, str]) -> None:
         super().__init__("; ".join(places.values()))
@@ -62,6 +66,9 @@ class EventWriter:
         return f'{self._heads.get(names) or self._head(names)}{value!r},"timestamp":{event.at}}}'
 
     def _head(self, names: tuple[str, str, str, str]) -> str:
+        device, _, source, kind = names
+        if kind not in _PROVIDED[0] or source not in _PROVIDED[1]:
+            raise ValueError(f"{device}: {source} {kind} is nothing that a customer provides, so it is never sent")
         if len(self._heads) >= _KEPT:
             self._heads.clear()
         fields = self._ids | dict(zip(("deviceId", "deviceName", "source", "type"), names, strict=True))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from edge_agent.demo.cloud import BUILDING_ID, CUSTOMER_ID, complaint
 from edge_agent.model.events import Event
 from edge_agent.outbox.rows import Queued
-from edge_agent.uplink.wire import EventWriter
+from edge_agent.uplink.wire import EventWriter, Unwritable
 
 EVENTS = st.builds(
     Event,
@@ -85,3 +87,21 @@ def test_more_series_than_are_kept_in_memory_are_written_all_the_same() -> None:
     one = writer()
     events = [Event(f"device-{number}", "A", "GATEWAY", "DEVICE_STATUS", 1.0, 1) for number in range(5000)]
     assert json.loads(one.many(events)) == [as_guide(event) for event in events]
+
+
+@pytest.mark.parametrize(("source", "kind"), [("GATEWAY", "POWER_GENERATION_FORECAST_1H"), ("MOOST", "ENERGY_CONSUMPTION"), ("GATEWAY", "")])
+def test_what_only_the_platform_provides_is_never_written(source: str, kind: str) -> None:
+    good, bad = Event("abc", "A", "GATEWAY", "DEVICE_STATUS", 3, 1), Event("abc", "A", source, kind, 1.0, 1)
+    with pytest.raises(Unwritable, match="nothing that a customer provides") as refused:
+        writer().many([good, bad])
+    assert set(refused.value.places) == {"1"}
+
+
+def test_every_type_of_the_guide_s_second_table_is_refused() -> None:
+    for row in csv.DictReader((Path(__file__).parents[1] / "cloud" / "guide.csv").read_text("utf-8").splitlines()):
+        event = Event("abc", "A", "GATEWAY", row["event type"], 1.0, 1)
+        if row["provided by"] == "MOOST":
+            with pytest.raises(Unwritable):
+                writer().one(event)
+        else:
+            assert complaint(json.loads(writer().one(event))) is None
