@@ -33,6 +33,7 @@ from edge_agent.profiles.setup import DeviceSetup
 from edge_agent.status.document import Status
 from edge_agent.status.facts import facts_of
 from edge_agent.status.gather import Known, status_of
+from edge_agent.unknown_values import UnknownValues
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Shift:
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._facts = facts_of(self._setups)
         self._faults: dict[str, str] = {}
+        self._unknown = UnknownValues()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._drift = clock.now() - clock.monotonic()
 
@@ -172,6 +174,8 @@ class Shift:
         self._facts[setup.id].note(sample, self._clock.monotonic())
         self._watch_clock()
         self._learn_roles(setup)
+        for unknown in self._unknown.new_in(sample):
+            log.warning("%s", unknown)
         for point_id, readings in measurements(self._rows[setup.id], sample).items():
             if point_id in self._points:
                 self._take(self._metering.update(point_id, readings, sample.at))

@@ -24,6 +24,7 @@ FLOORS = [
     "recording",
     "devices",
     "memory",
+    "unknown_values",
     "recorder",
     "inspection",
     "planning",
