@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/edge-agent demo $(ARGS)
 
 test: $(READY) mosquitto
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ from edge_agent.shift import Shift
 
 log = logging.getLogger(__name__)
 
+RELOAD_ANSWER_S = 30.0  # a reload that takes longer is not waited for by the command that asked for it
 RELOAD_FINISH_S = 3.5  # for an upload in flight when the site file is read anew: there is time, but a SIGTERM may follow
 
 
@@ -72,6 +73,7 @@ class Agent:
                         "record": self._answer_record,
                         "queue": self._answer_queue(outbox),
                         "status": self._answer_status,
+                        "reload": self._answer_reload,
                     },
                 ):
                     while not stop.is_set():
@@ -95,6 +97,17 @@ class Agent:
 
     async def _answer_plan(self, request: dict[str, Any]) -> Answer:
         return {"devices": await self._working_shift.plans(str(request.get("device") or ""))}
+
+    async def _answer_reload(self, request: dict[str, Any]) -> Answer:
+        """Answers when the site file is in force, or was refused."""
+        before = self._shift
+        self.reload()
+        assert self._reloading is not None
+        await self._reloading
+        async with asyncio.timeout(RELOAD_ANSWER_S):
+            while self._reload.is_set() or self._shift is None:
+                await asyncio.sleep(0.05)
+        return {"taken": self._shift is not before}
 
     async def _answer_balance(self, request: dict[str, Any]) -> Answer:
         return await self._working_shift.check_balance(float(request.get("seconds") or 0))

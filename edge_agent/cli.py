@@ -15,15 +15,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_agent import __version__
 from edge_agent.model.errors import ConfigError, EdgeAgentError
 from edge_agent.scan.options import add_options as add_scan_options
+from edge_agent.setup.options import add_options as add_setup_options
 from edge_agent.status.options import add_options as add_status_options
-
-if TYPE_CHECKING:
-    from edge_agent.config import Site
 
 DEFAULT_CONFIG = "/etc/edge-agent/agent.yaml"
 
@@ -82,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
 
     status = _command(commands, "status", _status, "show how the running agent, its devices and the way to the cloud stand")
     add_status_options(status)
+    setup = _command(commands, "setup", _setup, "ask what a site file needs, write it, and prove that it works")
+    add_setup_options(setup)
 
     queue = _command(commands, "queue", _queue, "show and mend the queue of events")
     queue.add_argument(
@@ -181,51 +181,37 @@ def _read(options: argparse.Namespace) -> int:
 def _balance(options: argparse.Namespace) -> int:
     from edge_agent.balance_check import balance_text, watch_without_agent
     from edge_agent.config import load_site
+    from edge_agent.control import asked
 
     if options.device:
         raise EdgeAgentError("the balance is one of all devices: leave DEVICE out")
     site = load_site(options.config)
     request = {"command": "balance", "seconds": options.seconds}
-    answer = _asked(site, request, lambda: asyncio.run(watch_without_agent(site, options.seconds)), options.seconds + 60)
+    answer = asked(site.database.parent, request, lambda: asyncio.run(watch_without_agent(site, options.seconds)), options.seconds + 60)
     print(json.dumps(answer, indent=2, ensure_ascii=False) if options.json else balance_text(answer))
     return 1 if answer["wrong"] else 0
 
 
 def _plan(options: argparse.Namespace) -> int:
     from edge_agent.config import load_site
+    from edge_agent.control import asked
     from edge_agent.planning import plan_text, plans_without_agent
 
     site = load_site(options.config)
     request = {"command": "plan", "device": options.device}
-    answer = _asked(site, request, lambda: {"devices": asyncio.run(plans_without_agent(site, options.device))})
+    answer = asked(site.database.parent, request, lambda: {"devices": asyncio.run(plans_without_agent(site, options.device))})
     return _print_devices(options, answer["devices"], plan_text)
 
 
 def _values(options: argparse.Namespace) -> int:
     from edge_agent.config import load_site
+    from edge_agent.control import asked
     from edge_agent.inspection import read_without_agent, reading_text
 
     site = load_site(options.config)
     request = {"command": "read", "device": options.device}
-    answer = _asked(site, request, lambda: {"devices": asyncio.run(read_without_agent(site, options.device, options.wait))})
+    answer = asked(site.database.parent, request, lambda: {"devices": asyncio.run(read_without_agent(site, options.device, options.wait))})
     return _print_devices(options, answer["devices"], reading_text)
-
-
-def _asked(site: Site, request: dict[str, Any], work: Callable[[], dict[str, Any]], timeout_s: float = 60.0) -> dict[str, Any]:
-    """The running agent's answer; when none runs, that of `work`, done under the agent's lock.
-
-    A state folder that is not there is not made: it would belong to whoever typed the command.
-    """
-    from edge_agent.control import ask, state_lock
-
-    folder = site.database.parent
-    if not folder.is_dir():
-        return work()
-    answer = ask(folder, request, timeout_s)
-    if answer is None:
-        with state_lock(folder):
-            answer = work()
-    return answer
 
 
 def _print_devices(options: argparse.Namespace, devices: list[dict[str, Any]], text: Callable[[dict[str, Any]], str]) -> int:
@@ -247,6 +233,12 @@ def _scan(options: argparse.Namespace) -> int:
     from edge_agent.scan.command import run
 
     return run(options, DEFAULT_CONFIG)
+
+
+def _setup(options: argparse.Namespace) -> int:
+    from edge_agent.setup.command import run
+
+    return run(options)
 
 
 def _queue(options: argparse.Namespace) -> int:

@@ -125,3 +125,17 @@ def ask(folder: Path, request: dict[str, Any], timeout_s: float = 60.0) -> Answe
     if "error" in answer:
         raise EdgeAgentError(str(answer["error"]))
     return answer
+
+
+def asked(folder: Path, request: dict[str, Any], work: Callable[[], Answer], timeout_s: float = 60.0) -> Answer:
+    """The running agent's answer; when none runs, that of `work`, done under the agent's lock.
+
+    A state folder that is not there is not made: it would belong to whoever typed the command.
+    """
+    if not folder.is_dir():
+        return work()
+    answer = ask(folder, request, timeout_s)
+    if answer is None:
+        with state_lock(folder):
+            answer = work()
+    return answer

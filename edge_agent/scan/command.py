@@ -40,8 +40,8 @@ def run(options: argparse.Namespace, default_config: str) -> int:
         account = account_of(options, running.document)
     broker = options.mqtt or running.broker
     settings = running.settings(broker) if broker else None
-    library = _library(running.remarks)
-    outcome = asyncio.run(_scan(options, networks, settings, library, running))
+    library = shipped_profiles(running.remarks)
+    outcome = asyncio.run(search(options, networks, settings, library, running))
     if options.json:
         print(json.dumps(outcome.to_json(networks, options.ports), indent=2, ensure_ascii=False))
     else:
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace, default_config: str) -> int:
     return 130 if outcome.interrupted else 3 if outcome.failed else 0
 
 
-def _library(remarks: list[str]) -> Library:
+def shipped_profiles(remarks: list[str]) -> Library:
     """All shipped profiles; one that cannot be used is named and does not hide the others."""
     library = {}
     for name in profile_names():
@@ -99,9 +99,10 @@ def _profile_cell(one: Found) -> str:
     return (" or ".join(one.profiles) or "-") + more + (f" (device {one.device_id})" if one.device_id else "")
 
 
-async def _scan(
+async def search(
     options: argparse.Namespace, networks: Sequence[IPv4Network], broker: MqttSettings | None, library: Library, running: Running
 ) -> Outcome:
+    """What is there, until all is done, `options.seconds` are over or Ctrl-C; progress is shown on a terminal."""
     clock = SystemClock()
     hosts = hosts_of(networks)
     homes = sorted({profile.spec.modbus.unit for profile in library.values() if profile.spec.transport == "modbus"} - set(UNITS_THAT_MATTER))

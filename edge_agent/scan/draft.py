@@ -108,7 +108,7 @@ def site_text(found: Sequence[Found], account: Account, broker: str, document: D
 def _devices(found: Sequence[Found], document: Document | None, library: Library) -> Iterator[str]:
     configured = {str(one.get("id")): one for one in (document.data.get("devices") or [] if document is not None else []) if isinstance(one, dict)}
     certain = [library[one.profiles[0]] for one in found if len(one.profiles) == 1 and one.profiles[0] in library]
-    grid = any(_measures_grid(profile) for profile in certain) or any(_has_grid(configured.get(one.device_id, {})) for one in found)
+    grid = any(measures_grid(profile) for profile in certain) or any(_has_grid(configured.get(one.device_id, {})) for one in found)
     ids: set[str] = set(configured)
     for one in found:
         if one.confidence == RUNNING:
@@ -118,12 +118,12 @@ def _devices(found: Sequence[Found], document: Document | None, library: Library
             yield f"  # {one.address} unit {one.unit} answers, but no profile fits it: {one.what or 'unknown'}"
             continue
         if len(one.profiles) > 1:
-            yield f"  # {' and '.join(one.profiles)} fit {one.address}{_unit_text(one)}: choose one, and take the # away"
+            yield f"  # {' and '.join(one.profiles)} fit {one.address}{where(one)}: choose one, and take the # away"
         profile = library[one.profiles[0]]
-        entry = _draft(one, profile, ids, Role.CONSUMER if grid else Role.GRID)
+        entry = entry_of(one, profile, ids, Role.CONSUMER if grid else Role.GRID)
         missing = [name for name, more in profile.spec.parameters.items() if more.default is None and name not in one.parameters]
         if missing:
-            yield f"  # {one.address}{_unit_text(one)}: write the parameters {', '.join(missing)}, and take the # away"
+            yield f"  # {one.address}{where(one)}: write the parameters {', '.join(missing)}, and take the # away"
         if len(one.profiles) > 1 or missing:
             yield from (f"  # {line.removeprefix('  ')}" for line in _entry(entry))
             continue
@@ -133,12 +133,13 @@ def _devices(found: Sequence[Found], document: Document | None, library: Library
         yield from _entry(entry)
 
 
-def _unit_text(one: Found) -> str:
+def where(one: Found) -> str:
+    """Where its bus has it, to stand behind an address."""
     return "" if one.unit is None else f" unit {one.unit}"
 
 
-def _draft(one: Found, profile: DeviceProfile, ids: set[str], role: Role) -> dict[str, Any]:
-    """One device's section."""
+def entry_of(one: Found, profile: DeviceProfile, ids: set[str], role: Role) -> dict[str, Any]:
+    """One device's section; `ids` are those taken, and its own is added."""
     entry: dict[str, Any] = {
         "id": _id(one, ids),
         "name": _name(one, profile),
@@ -174,7 +175,8 @@ def _name(one: Found, profile: DeviceProfile) -> str:
     return re.sub(r"\s+", " ", "".join(char for char in text if char.isprintable())).strip()[:100] or one.profiles[0]
 
 
-def _measures_grid(profile: DeviceProfile) -> bool:
+def measures_grid(profile: DeviceProfile) -> bool:
+    """Whether a device of this profile is the meter at the grid's connection."""
     return profile.spec.role == Role.GRID or Role.GRID in profile.roles
 
 

@@ -20,10 +20,10 @@ def add_options(scan: argparse.ArgumentParser, default_config: str) -> None:
     )
     scan.add_argument("--write", type=Path, metavar="FILE", help="write a new site file with what was found")
     scan.add_argument("--json", action="store_true", help="print JSON")
-    scan.add_argument("--ports", type=_numbers(1, 65535), default=PORTS, metavar="N,N", help="Modbus ports to try (default: 502,1502)")
+    scan.add_argument("--ports", type=numbers(1, 65535), default=PORTS, metavar="N,N", help="Modbus ports to try (default: 502,1502)")
     scan.add_argument(
         "--units",
-        type=_numbers(0, 255),
+        type=numbers(0, 255),
         default=(),
         metavar="N,N",
         help=f"unit ids to ask for (default: {','.join(map(str, UNITS_THAT_MATTER))} and where profiles are at home)",
@@ -34,8 +34,10 @@ def add_options(scan: argparse.ArgumentParser, default_config: str) -> None:
         scan.add_argument(f"--{key.replace('_', '-')}", metavar="TEXT", help=f"moost.{key} of the file to write (default: from --config)")
 
 
-def _numbers(lowest: int, highest: int) -> Callable[[str], tuple[int, ...]]:
-    def numbers(text: str) -> tuple[int, ...]:
+def numbers(lowest: int, highest: int) -> Callable[[str], tuple[int, ...]]:
+    """How argparse reads numbers with commas between them, each within bounds."""
+
+    def parsed(text: str) -> tuple[int, ...]:
         try:
             found = tuple(dict.fromkeys(int(part) for part in text.split(",")))
         except ValueError:
@@ -44,4 +46,4 @@ def _numbers(lowest: int, highest: int) -> Callable[[str], tuple[int, ...]]:
             raise argparse.ArgumentTypeError(f"{text!r}: numbers from {lowest} to {highest}")
         return found
 
-    return numbers
+    return parsed
