@@ -121,8 +121,11 @@ class Agent:
     def _answer_queue(self, outbox: Outbox) -> Handler:
         async def answer(request: dict[str, Any]) -> Answer:
             result = await outbox.call(lambda queue: queue_answer(queue, request))
-            if request.get("action") == "retry" and self._shift is not None:
-                self._shift.uploader.wake()
+            uploader = self._shift.uploader if self._shift is not None else None
+            if uploader is not None and "retried" in result:
+                uploader.wake()
+            if uploader is not None and "stats" in result:
+                result["upload"] = uploader.status().as_answer(result["stats"]["waiting"])
             return result
 
         return answer

@@ -104,7 +104,7 @@ def queue_answer(queue: Queue, request: Answer) -> Answer:
 def queue_text(answer: Answer) -> str:
     """A queue's answer for the terminal."""
     if "stats" in answer:
-        return _stats_text(answer["stats"])
+        return _lines([*_stats_lines(answer["stats"]), *_upload_lines(answer.get("upload"), answer["stats"]["waiting"])])
     if "retried" in answer:
         return f"{answer['retried']} dead letters are in the queue again" if answer["retried"] else "there are no dead letters"
     if "dead" in answer:
@@ -121,17 +121,40 @@ def _event_cells(event: Answer) -> tuple[str, ...]:
     return utc_text(event["at"]), event["device_id"], event["source"], event["type"], f"{event['value']:.10g}"
 
 
-def _stats_text(stats: Answer) -> str:
+def _lines(lines: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"{name:10} {text}" for name, text in lines)
+
+
+def _stats_lines(stats: Answer) -> list[tuple[str, str]]:
     span = f", from {utc_text(stats['oldest_at'])} to {utc_text(stats['newest_at'])}" if stats["waiting"] else ""
-    lines = [
+    return [
         ("waiting", f"{stats['waiting']} events{span}"),
         ("delivered", f"{stats['accepted_live']} live, {stats['accepted_historical']} historical"),
         ("refused", f"{stats['dead']} dead letters" + (" (edge-agent queue dead)" if stats["dead"] else "")),
         ("held back", f"{stats['refused']} refused until another is accepted, {stats['failing']} that the cloud answers with 500"),
         ("dropped", f"{stats['dropped']} events and {stats['dropped_letters']} dead letters for want of space"),
+        ("doubled", f"at most {stats['possibly_doubled']} events, sent again after an answer that was lost or told of a failure"),
         ("size", f"{stats['size_bytes'] / 1e6:.2f} MB"),
     ]
-    return "\n".join(f"{name:10} {text}" for name, text in lines)
+
+
+def _upload_lines(upload: Answer | None, waiting: int) -> list[tuple[str, str]]:
+    """How a running agent's upload stands: what it waits for, or its pace and the time it still needs."""
+    if upload is None:
+        return [("upload", "no agent runs")]
+    state = upload["state"]
+    if upload["next_try_at"] is not None:
+        state += f" (since {utc_text(upload['stopped_at'])}, next attempt at {utc_text(upload['next_try_at'])})"
+    lines = [("upload", state)]
+    if upload["backlog_starts_at"] is not None:
+        lines.append(("backlog", f"starts at {utc_text(upload['backlog_starts_at'])}, a random moment, so that many gateways do not return at once"))
+    elif waiting and upload["time_left_s"] is not None:
+        lines.append(("backlog", f"{upload['events_per_s']:.0f} events/s, about {_span(upload['time_left_s'])} left"))
+    return lines
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 async def read_without_agent(site: Site, device: str, wait_s: float) -> list[Answer]:

@@ -125,9 +125,9 @@ class Outbox:
         """Those that wait apart."""
         return await self.call(lambda queue: queue.troubled())
 
-    async def accept(self, taken: Sequence[Queued], historical: bool) -> None:
-        """The cloud has them."""
-        await self.call(lambda queue: queue.accept(taken, historical))
+    async def accept(self, taken: Sequence[Queued], historical: bool, possibly_doubled: int = 0) -> None:
+        """The cloud has them; `possibly_doubled` counts copies that it may have of these or earlier ones."""
+        await self.call(lambda queue: queue.accept(taken, historical, possibly_doubled))
 
     async def set_aside(self, queued: Queued, kind: Kind, status: int, reason: str, at: float) -> None:
         """It steps behind the others."""

@@ -247,9 +247,13 @@ class Queue:
 
     # settling
 
-    def accept(self, taken: Sequence[Queued], historical: bool) -> None:
-        """The cloud has them: they leave the queue and are counted."""
+    def accept(self, taken: Sequence[Queued], historical: bool, possibly_doubled: int = 0) -> None:
+        """The cloud has them: they leave the queue and are counted, and with them the copies it may have of these or earlier ones."""
         with self.transaction():
+            if possibly_doubled:
+                self._count("possibly_doubled", possibly_doubled)
+            if not taken:
+                return
             self._remove(taken)
             self._count("accepted_historical" if historical else "accepted_live", len(taken))
             remembered = [queued for queued in taken if queued.names[2:] in self._rules.remembered]
@@ -339,6 +343,7 @@ class Queue:
             accepted_live=counters.get("accepted_live", 0),
             accepted_historical=counters.get("accepted_historical", 0),
             buried=counters.get("buried", 0),
+            possibly_doubled=counters.get("possibly_doubled", 0),
             requeued=counters.get("requeued", 0),
             dropped=counters.get("dropped", 0),
             dropped_letters=counters.get("dropped_letters", 0),

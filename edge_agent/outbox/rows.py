@@ -66,6 +66,7 @@ class Stats(TypedDict):
     accepted_live: int
     accepted_historical: int
     buried: int
+    possibly_doubled: int  # copies that the cloud may have, after answers that were lost or told of a failure halfway
     requeued: int
     dropped: int  # for want of space
     dropped_letters: int  # dead letters, for want of space or because there were too many

@@ -16,7 +16,7 @@ import ssl
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -161,7 +161,7 @@ class MoostClient:
             if self._token is None or self._token == refused or self._clock.monotonic() >= self._renew_at:
                 verdict = await self._fetch_token()
                 if verdict is not None:
-                    return verdict
+                    return replace(verdict, in_doubt=False)  # nothing but the credentials was sent
             assert self._token is not None
             return self._token
 

@@ -57,6 +57,7 @@ class Gate:
         self._since = 0.0
         self.reason = ""
         self.cause: Cause | None = None
+        self.proven = False  # True once an attempt has succeeded
         self._said: set[Cause] = set()
 
     @property
@@ -68,6 +69,11 @@ class Gate:
     def stopped(self) -> bool:
         """True when uploads count as stopped: more than one failure, or one that another attempt does not mend."""
         return bool(self._said)
+
+    @property
+    def lasted_s(self) -> float:
+        """Seconds since the first failure; 0 when open."""
+        return self._clock.monotonic() - self._since if self.doubtful else 0.0
 
     @property
     def wait_s(self) -> float:
@@ -93,8 +99,9 @@ class Gate:
 
     def succeed(self) -> None:
         """Opens the gate."""
+        self.proven = True
         if not self.doubtful:
             return
         if self._said:
-            log.info("%s: going on after %.0f s", self._subject, self._clock.monotonic() - self._since)
+            log.info("%s: going on after %.0f s", self._subject, self.lasted_s)
         self._failures, self.cause, self._said, self.reason = {}, None, set(), ""

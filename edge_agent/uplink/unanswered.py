@@ -12,7 +12,7 @@ def no_answer(call: str, error: Exception) -> Verdict:
     cause = _cause(error)
     if isinstance(cause, ssl.SSLError):
         why = f"TLS is refused ({getattr(cause, 'verify_message', '') or cause.reason}); check the system's clock, `ca_file:` and the proxy"
-        return unreached(call, why, reached=True)
+        return unreached(call, why, reached=True, in_doubt=type(error).__name__ in ("ReadError", "WriteError"))
     words = {
         "ConnectTimeout": "no connection in time; check the network",
         "ReadTimeout": "no answer in time",
@@ -26,7 +26,8 @@ def no_answer(call: str, error: Exception) -> Verdict:
     name = type(error).__name__
     quoted = f" ({cause.strerror})" if isinstance(cause, OSError) and cause.strerror else ""
     why = words.get(name, f"cannot be reached{quoted}; check the network" if name == "ConnectError" else f"failed ({name}){quoted}")
-    return unreached(call, why, reached=name not in ("ConnectError", "ConnectTimeout", "ProxyError"))
+    reached = name not in ("ConnectError", "ConnectTimeout", "ProxyError")
+    return unreached(call, why, reached, in_doubt=reached and name in words)
 
 
 def _cause(error: BaseException) -> BaseException:

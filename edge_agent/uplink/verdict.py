@@ -32,7 +32,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One answer. `status` is 0 when there was none; `reached`: somebody answered for the cloud; `body`: the JSON that came with it."""
+    """One answer. `status` is 0 when there was none; `reached`: somebody answered for the cloud; `body`: the JSON that came with it.
+
+    `in_doubt`: the cloud may have stored what was sent, or a part of it, although it did not say so.
+    """
 
     kind: Kind
     reason: str = ""
@@ -40,6 +43,7 @@ class Verdict:
     errors: Mapping[str, str] = field(default_factory=dict)
     retry_after_s: float | None = None
     reached: bool = True
+    in_doubt: bool = False
     body: object = field(default=None, repr=False)  # the token's answer holds the token
 
     @property
@@ -48,9 +52,9 @@ class Verdict:
         return self.kind is Kind.ACCEPTED
 
 
-def unreached(call: str, why: str, reached: bool = False) -> Verdict:
-    """No answer came: `why` in words, `reached` when a connection stood."""
-    return Verdict(Kind.LATER, f"{call}: {why}", reached=reached)
+def unreached(call: str, why: str, reached: bool = False, in_doubt: bool = False) -> Verdict:
+    """No answer came: `why` in words, `reached` when a connection stood, `in_doubt` when the request may have gone through it."""
+    return Verdict(Kind.LATER, f"{call}: {why}", reached=reached, in_doubt=in_doubt)
 
 
 def judge(
@@ -67,7 +71,7 @@ def judge(
     words = f"{call}: {status}" + (f" {said}" if said else "")
     retry = retry_after(headers.get("retry-after", ""), now)
     if status >= 500 or status in (408, 425, 429):
-        return Verdict(Kind.LATER, words, status, retry_after_s=retry)
+        return Verdict(Kind.LATER, words, status, retry_after_s=retry, in_doubt=status >= 500 or status == 408)
     if status == 413:
         return Verdict(Kind.TOO_LARGE, words, status)
     if 300 <= status < 400:
@@ -82,7 +86,7 @@ def judge(
         return Verdict(Kind.MISSING, f"{words}: not found; check `base_url:`", status)
     if status == 409:
         return Verdict(Kind.EXISTS, words, status)
-    return Verdict(Kind.LATER, f"{words}: not an answer of this call, which is {expected}; check `base_url:`", status)
+    return Verdict(Kind.LATER, f"{words}: not an answer of this call, which is {expected}; check `base_url:`", status, in_doubt=status < 300)
 
 
 def retry_after(text: str, now: float) -> float | None:

@@ -72,14 +72,18 @@ async def rig(
     interval_s: float = 900.0,
     account: MoostAccount | None = None,
     chance: Callable[[], float] = random.random,
+    start_chance: Callable[[], float] = lambda: 0.0,
     patience: Patience = PATIENCE,
 ) -> AsyncIterator[Rig]:
-    """An uploader for the cloud with its queue in `folder`; without a clock of the test's, time runs 50 times faster from NOW on."""
+    """An uploader for the cloud with its queue in `folder`; without a clock of the test's, time runs 50 times faster from NOW on.
+
+    A backlog starts at once, unless `start_chance` says otherwise.
+    """
     clock = clock or ScaledClock(50.0, NOW)
     outbox = await Outbox.open(folder / "queue.db")
     client = MoostClient(account or account_of(cloud), clock, patience)
     try:
-        yield Rig(cloud, outbox, clock, client, Uploader(outbox, client, settings, clock, interval_s, chance))
+        yield Rig(cloud, outbox, clock, client, Uploader(outbox, client, settings, clock, interval_s, chance, start_chance))
     finally:
         await client.close()
         await outbox.close()

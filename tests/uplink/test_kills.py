@@ -28,7 +28,7 @@ async def main(path, url, now, batch):
     clock = ScaledClock(50, float(now))
     outbox = await Outbox.open(Path(path))
     client = MoostClient(MoostAccount(url, CUSTOMER_ID, BUILDING_ID, CLIENT_ID, CLIENT_SECRET), clock)
-    await Uploader(outbox, client, UploadSettings(batch_size=int(batch)), clock, 900).run(asyncio.Event())
+    await Uploader(outbox, client, UploadSettings(batch_size=int(batch)), clock, 900, start_chance=lambda: 0.0).run(asyncio.Event())
 
 asyncio.run(main(*sys.argv[1:]))
 """

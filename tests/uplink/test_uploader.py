@@ -163,7 +163,7 @@ async def test_what_aged_is_found_without_anything_new(cloud: LocalCloud, tmp_pa
     cloud.fault = lambda request: Answer(503) if request.path == LIVE else None
     async with rig(cloud, tmp_path, clock=clock) as one, one.running():
         await one.commit(*(event("meter", NOON, number) for number in range(3)))
-        await until(lambda: not one.uploader._backlog_stale)  # while the live ones are held for the spread, there is no backlog
+        await until(lambda: not one.uploader._intake.backlog_stale)  # while the live ones are held for the spread, there is no backlog
         await at_rest()
         clock.forward(60)
         await until(lambda: one.uploader.status().state.startswith("waiting"))
