@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.codec.human import age_text
 from edge_agent.drivers import Driver
 from edge_agent.model.clock import Clock, utc_text
 from edge_agent.model.errors import EdgeAgentError
@@ -145,16 +146,17 @@ def _upload_lines(upload: Answer | None, waiting: int) -> list[tuple[str, str]]:
     state = upload["state"]
     if upload["next_try_at"] is not None:
         state += f" (since {utc_text(upload['stopped_at'])}, next attempt at {utc_text(upload['next_try_at'])})"
-    lines = [("upload", state)]
+    backlog = backlog_text(upload, waiting, upload["at"])
+    return [("upload", state), *([("backlog", backlog)] if backlog else [])]
+
+
+def backlog_text(upload: Mapping[str, Any], waiting: int, now: float) -> str:
+    """What is to be said of an outage's backlog: when it starts, or its pace and how long it will take; nothing where there is none."""
     if upload["backlog_starts_at"] is not None:
-        lines.append(("backlog", f"starts at {utc_text(upload['backlog_starts_at'])}, a random moment, so that many gateways do not return at once"))
-    elif waiting and upload["time_left_s"] is not None:
-        lines.append(("backlog", f"{upload['events_per_s']:.0f} events/s, about {_span(upload['time_left_s'])} left"))
-    return lines
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+        return f"starts in {age_text(upload['backlog_starts_at'] - now)}, at random, so that many gateways do not return at once"
+    if not waiting or upload["time_left_s"] is None:
+        return ""
+    return f"{upload['events_per_s']:.0f} events/s, about {age_text(upload['time_left_s'])} left"
 
 
 async def read_without_agent(site: Site, device: str, wait_s: float) -> list[Answer]:

@@ -65,6 +65,10 @@ class Uploads(TypedDict):
     state: str  # "running", or why it waits
     accepted_at: float | None
     next_try_at: float | None
+    stopped_at: float | None  # since when nothing goes through
+    backlog_starts_at: float | None  # the random moment after an outage, while the backlog waits for it
+    events_per_s: float | None  # the backlog's pace
+    time_left_s: float | None  # what it still needs at that pace
     in_flight: int
     accepted_live: int
     accepted_historical: int

@@ -52,7 +52,7 @@ def status_of(known: Known) -> Status:
         advice=[],
         flow=flow(known.points, _readings(known), known.now),
         devices=[_device(known, setup) for setup in site.devices],
-        uploads=_uploads(known.uploads),
+        uploads=_uploads(known.uploads, known.queue["waiting"]),
         queue=known.queue,
         storage_failed=known.storage_failed,
         totals_missing=dict(known.totals_missing),
@@ -71,11 +71,15 @@ def _readings(known: Known) -> Readings:
     return found
 
 
-def _uploads(uploads: UploadStatus) -> Uploads:
+def _uploads(uploads: UploadStatus, waiting: int) -> Uploads:
     return Uploads(
         state=uploads.state,
         accepted_at=uploads.accepted_at,
         next_try_at=uploads.next_try_at,
+        stopped_at=uploads.stopped_at,
+        backlog_starts_at=uploads.backlog_starts_at,
+        events_per_s=uploads.events_per_s,
+        time_left_s=uploads.time_left_s(waiting),
         in_flight=uploads.in_flight,
         accepted_live=uploads.accepted_live,
         accepted_historical=uploads.accepted_historical,

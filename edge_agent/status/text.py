@@ -8,7 +8,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from edge_agent.codec.human import age_text, counted
-from edge_agent.inspection import table
+from edge_agent.inspection import backlog_text, table
 from edge_agent.status.document import Device, Node, Status, Uploads, Value
 
 _COLUMNS = 80
@@ -87,6 +87,8 @@ def _cloud(status: Status) -> str:
         ("delivered", f"{queue['accepted_live']} live, {queue['accepted_historical']} as history"),
         ("queue", f"{waiting} ({queue['size_bytes'] / 1e6:.1f} MB)"),
     ]
+    if backlog := backlog_text(uploads, queue["waiting"], status["at"]):
+        rows.append(("backlog", backlog))
     if queue["dead"] or queue["dropped"]:
         rows.append(("lost", f"{counted(queue['dead'], 'dead letter')}, {queue['dropped']} dropped"))
     return "CLOUD\n" + "\n".join(_wrapped(f"  {name:10} {text}", 13) for name, text in rows)

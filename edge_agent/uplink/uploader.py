@@ -47,6 +47,7 @@ class UploadSettings:
 class UploadStatus:
     """How uploads stand, for people. Instants are UTC epoch seconds, counts are since this start of the agent."""
 
+    at: float
     state: str  # "running", or why it waits
     accepted_at: float | None
     next_try_at: float | None
@@ -115,6 +116,7 @@ class Uploader:
         doubtful, now = self._gate.doubtful, self._clock.now()
         held_s = self._start.wait_s(self._clock.monotonic()) if self._backlog else 0.0
         return UploadStatus(
+            at=now,
             state=f"waiting: {self._gate.reason}" if doubtful else "running",
             accepted_at=self._accepted_at,
             next_try_at=now + self._gate.wait_s if doubtful else None,

@@ -36,6 +36,15 @@ def test_no_line_is_wider_than_80_columns() -> None:
     assert "the oldest from 90 d ago" in text
 
 
+def test_a_backlog_tells_its_pace_or_its_start() -> None:
+    status = healthy()
+    status["queue"]["waiting"] = 500_000
+    status["uploads"] |= {"events_per_s": 1000.0, "time_left_s": 500.0}
+    assert "  backlog    1000 events/s, about 8 min left" in status_text(status)
+    status["uploads"]["backlog_starts_at"] = NOW + 1500
+    assert "  backlog    starts in 25 min, at random" in status_text(status)
+
+
 def test_unknown_power_is_a_question_mark() -> None:
     status = healthy()
     status["flow"][0]["power_w"] = None

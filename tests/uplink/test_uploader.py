@@ -724,7 +724,8 @@ async def test_whatever_fails_everything_arrives_and_nothing_is_buried_unheard(c
         await one.commit(events[-1])
         await one.until_sent(30)
         dead = {letter["value"] for letter in await one.outbox.dead_letters(1000)}
+        counted = (await one.outbox.stats())["possibly_doubled"]
     committed, arrived = {one.value for one in events}, values(cloud)
     assert set(arrived) | dead == committed
-    assert len(arrived) - len(set(arrived)) <= doubles
+    assert len(arrived) - len(set(arrived)) <= min(doubles, counted)
     assert all(math.isfinite(value) for value in arrived)
