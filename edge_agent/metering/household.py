@@ -8,12 +8,12 @@ consumption (noise, counters read at different moments) is carried into the next
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from edge_agent.metering.balance import Balance, Input
+from edge_agent.metering.balance import Balance
 from edge_agent.metering.counters import AHEAD_S
-from edge_agent.metering.stored import boundary, number, text
+from edge_agent.metering.ledger import Ledger, Row, Sum
+from edge_agent.metering.stored import boundary, number, number_or_none, text
 from edge_agent.model.clock import utc_text
 from edge_agent.model.measurements import EnergyInterval, HouseholdInterval, HouseQuantity, Quantity
 
@@ -23,142 +23,6 @@ KEEP_POWERS_S = 3600  # a power that comes later is not current
 # what is more is no remainder but a mistake in the site file, and carrying it would silence the totals long after it is mended.
 CARRY_WH = 1000.0
 CARRY_S = 6 * 3600
-_AWAITED = "?"  # in the state: neither a value nor absent
-
-
-@dataclass(slots=True)
-class Row:
-    """The inputs of one interval so far; None: absent."""
-
-    inputs: dict[str, float | None] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    sums: dict[HouseQuantity, float | None] = field(default_factory=dict)
-    estimated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """A total of one interval, or why it is absent."""
-
-    total: HouseQuantity
-    value: float | None
-    reason: str
-
-
-class Ledger:
-    """Rows of inputs by interval end, each total summed once all its inputs are there.
-
-    An input gives its ends in order: where it has passed one over, it has no value for it.
-    """
-
-    def __init__(self, totals: Mapping[HouseQuantity, Mapping[Input, float]], interval_s: int, keep_s: int) -> None:
-        self._totals = {total: {_key(*point): weight for point, weight in inputs.items()} for total, inputs in totals.items()}
-        self._users: dict[str, list[HouseQuantity]] = {}
-        for total, inputs in self._totals.items():
-            for key in inputs:
-                self._users.setdefault(key, []).append(total)
-        self._interval_s = interval_s
-        self._keep_s = keep_s
-        self._rows: dict[int, Row] = {}
-        self._given = dict.fromkeys(self._users, 0)  # the newest end of each input
-        self._forgotten = 0  # the newest row that was dropped
-
-    def needs(self, point_id: str, quantity: Quantity) -> bool:
-        """Whether any total has this input."""
-        return _key(point_id, quantity) in self._users
-
-    def put(self, source: Input, end: int, value: float | None, reason: str = "", estimated: bool = False) -> list[tuple[int, Row, list[Sum]]]:
-        """An input of the interval that ends at `end`. Returns the totals that this decides."""
-        key = _key(*source)
-        done = []
-        since = self._given[key] or min(self._rows, default=end) - self._interval_s
-        for skipped in sorted(row for row in self._rows if since < row < end) if end - since > self._interval_s else ():
-            if skipped in self._rows:
-                done.append(self._enter(skipped, key, None, f"{key} is not known for this interval", False))
-        self._given[key] = end
-        if end > self._forgotten:
-            done.append(self._enter(end, key, value, reason, estimated))
-        self._forget(end - self._keep_s)
-        return [entry for entry in done if entry[2]]
-
-    def _enter(self, end: int, key: str, value: float | None, reason: str, estimated: bool) -> tuple[int, Row, list[Sum]]:
-        row = self._rows.get(end)
-        if row is None:
-            row = self._rows[end] = Row()
-            for passed in (other for other, given in self._given.items() if given >= end and other != key):
-                row.inputs[passed], row.reasons[passed] = None, f"{passed} is not known for this interval"
-        row.inputs[key] = value
-        row.estimated = row.estimated or estimated
-        if value is None:
-            row.reasons[key] = reason
-        sums = [found for total in self._totals if total not in row.sums and (found := self._sum(row, total))]
-        row.sums |= {found.total: found.value for found in sums}
-        if len(row.inputs) == len(self._users):
-            del self._rows[end]
-        return end, row, sums
-
-    def _sum(self, row: Row, total: HouseQuantity) -> Sum | None:
-        """The total, its absence as soon as one input is absent, or None while inputs are awaited."""
-        value, complete = 0.0, True
-        for key, weight in self._totals[total].items():
-            if key not in row.inputs:
-                complete = False
-            elif (part := row.inputs[key]) is None:
-                return Sum(total, None, row.reasons[key])
-            else:
-                value += weight * part
-        return Sum(total, value, "") if complete else None
-
-    def _forget(self, until: int) -> None:
-        while self._rows and (oldest := next(iter(self._rows))) < until:
-            del self._rows[oldest]
-            self._forgotten = max(self._forgotten, oldest)
-
-    def forget_future(self, now: float) -> None:
-        """Rows dated too far ahead of `now` go, and what was given for them: a wrong clock dated them."""
-        latest, here = now + AHEAD_S, int(now // self._interval_s) * self._interval_s
-        self._rows = {end: row for end, row in self._rows.items() if end <= latest}
-        self._given = {key: end if end <= latest else here for key, end in self._given.items()}
-        self._forgotten = self._forgotten if self._forgotten <= latest else here
-
-    def waiting(self) -> tuple[str, ...]:
-        """The inputs that the oldest row waits for, as `<point> <quantity>`."""
-        row = self._rows[min(self._rows)] if self._rows else None
-        return tuple(key for key in self._users if row and key not in row.inputs)
-
-    def state(self) -> dict[str, Any]:
-        """What `restore` takes, as JSON has it; inputs and totals by their place, for there can be a fortnight of rows."""
-        keys, totals = list(self._users), list(self._totals)
-        formulas = {total.value: dict(inputs) for total, inputs in self._totals.items()}
-        rows = [
-            [
-                end,
-                [row.inputs.get(key, _AWAITED) for key in keys],
-                [row.sums.get(total, _AWAITED) for total in totals],
-                row.reasons,
-                row.estimated,
-            ]
-            for end, row in self._rows.items()
-        ]
-        return {"inputs": keys, "totals": formulas, "given": list(self._given.values()), "forgotten": self._forgotten, "rows": rows}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state` was taken.
-
-        Rows wait on for the totals that are made of the same inputs as then; the others would add up to something else.
-        """
-        keys, totals = state["inputs"], [HouseQuantity(total) for total in state["totals"]]
-        others: dict[HouseQuantity, float | None] = {
-            total: None for total, inputs in self._totals.items() if state["totals"].get(total.value) != inputs
-        }
-        self._forgotten = boundary(state["forgotten"])
-        self._given |= {key: boundary(given) for key, given in zip(keys, state["given"], strict=True) if key in self._users}
-        for row_end, inputs, sums, reasons, estimated in state["rows"]:
-            known = {key: _value(value) for key, value in zip(keys, inputs, strict=True) if value != _AWAITED and key in self._users}
-            decided = {total: _value(value) for total, value in zip(totals, sums, strict=True) if value != _AWAITED}
-            row = Row(known, {key: text(reasons[key]) for key, value in known.items() if value is None}, others | decided, bool(estimated))
-            if self._totals.keys() - row.sums.keys():
-                self._rows[boundary(row_end)] = row
 
 
 class Household:
@@ -276,7 +140,7 @@ class Household:
         if state["interval_s"] == self._interval_s:
             self._energies.restore(state["energies"])
             self._powers.restore(state["powers"])
-            self._exports = {boundary(at): _value(wh) for at, wh in state["exports"]}
+            self._exports = {boundary(at): number_or_none(wh) for at, wh in state["exports"]}
 
 
 def _enter(values: dict[HouseQuantity, float], reasons: dict[HouseQuantity, str], total: HouseQuantity, value: float | None, reason: str) -> None:
@@ -308,11 +172,3 @@ def _rates(
             reasons[rate] = f"{percent:.1f} % is no share: energy went through a battery from or to the grid"
         else:
             values[rate] = round(percent, 3)
-
-
-def _value(stored: Any) -> float | None:
-    return None if stored is None else number(stored)
-
-
-def _key(point_id: str, quantity: Quantity) -> str:
-    return f"{point_id} {quantity.value}"

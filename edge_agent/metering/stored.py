@@ -20,6 +20,11 @@ def number(value: Any) -> float:
     return value
 
 
+def number_or_none(value: Any) -> float | None:
+    """A finite number, or None for what is not known. Raises ValueError."""
+    return None if value is None else number(value)
+
+
 def instant(value: Any) -> float:
     """A time in UTC epoch seconds. Raises ValueError."""
     if not -LATEST < number(value) < LATEST:
