@@ -197,13 +197,15 @@ class Shift:
         points = [point for setup in self._site.devices for point in meter_points(setup) if point.role in there[setup.id]]
         self._points = {point.id: point for point in points}
         self._agreements = {point.id: self._agreements.get(point.id) or Agreement(point) for point in points}
-        site, excess = self._site, self._site.decisions.excess_intervals
+        site, decisions = self._site, self._site.decisions
         metering = Metering(
             points,
             site.interval_s,
             site.poll_interval_s,
             state,
-            excess_intervals=excess,
+            excess_intervals=decisions.excess_intervals,
+            day_coverage=decisions.day_coverage,
+            day_spread=decisions.day_spread,
             now=self._clock.now(),
             not_before=EARLIEST_AT,
             time_zone=site.time_zone,

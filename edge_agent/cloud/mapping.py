@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import cache
 
 from edge_agent.cloud.vocabulary import (
+    DAY_EVENTS,
+    HOUSE_DAY_EVENTS,
     HOUSE_EVENTS,
     Decisions,
     DeviceType,
@@ -19,8 +21,10 @@ from edge_agent.model.events import Event
 from edge_agent.model.measurements import (
     Change,
     ChargingMode,
+    DayEnergy,
     DeviceStatus,
     EnergyInterval,
+    HouseholdDay,
     HouseholdInterval,
     HouseQuantity,
     MeterPoint,
@@ -39,17 +43,21 @@ def to_events(outcome: Outcome, points: Mapping[str, MeterPoint], household: Hou
     """The events of an outcome: none for what is absent, or for what the cloud has no word for."""
     if isinstance(outcome, HouseholdInterval):
         return _house_events(outcome, household, decisions)
+    if isinstance(outcome, HouseholdDay):
+        return _house_day(outcome, household)
     point = points[outcome.point_id]
     device = device_type_of(point.role, point.device_type)
     event = _event_type(point.role, device, outcome.quantity)
+    if isinstance(outcome, DayEnergy):
+        event = None if event is None else DAY_EVENTS[event]
     value = _value(outcome, point.role, device, decisions)
     if event is None or value is None or (is_outside_the_table(device, event) and not decisions.outside_the_table):
         return []
     return [Event(point.id, point.name, device.value, event.value, value, _at(outcome, decisions))]
 
 
-def _at(outcome: EnergyInterval | Snapshot | Change, decisions: Decisions) -> int:
-    """The event's time in UTC epoch seconds. A gauge belongs to the interval's end whatever dates the energies."""
+def _at(outcome: EnergyInterval | DayEnergy | Snapshot | Change, decisions: Decisions) -> int:
+    """The event's time in UTC epoch seconds. Gauges and days belong to their end whatever dates the energies."""
     if isinstance(outcome, Change):
         return int(outcome.at)
     if isinstance(outcome, EnergyInterval) and decisions.interval_timestamp == "start":
@@ -57,8 +65,8 @@ def _at(outcome: EnergyInterval | Snapshot | Change, decisions: Decisions) -> in
     return outcome.end
 
 
-def _value(outcome: EnergyInterval | Snapshot | Change, role: Role, device: DeviceType, decisions: Decisions) -> float | None:
-    if isinstance(outcome, EnergyInterval):
+def _value(outcome: EnergyInterval | DayEnergy | Snapshot | Change, role: Role, device: DeviceType, decisions: Decisions) -> float | None:
+    if isinstance(outcome, EnergyInterval | DayEnergy):
         return _rounded(outcome.quantity, outcome.energy_wh)
     if isinstance(outcome, Snapshot):
         return _gauge(role, outcome.quantity, outcome.value)
@@ -106,6 +114,14 @@ def _house_events(outcome: HouseholdInterval, household: HouseholdDevice, decisi
         if value is not None:
             found.append(Event(household.id, household.name, DeviceType.GATEWAY.value, event.value, value, _house_at(outcome, quantity, decisions)))
     return found
+
+
+def _house_day(outcome: HouseholdDay, household: HouseholdDevice) -> list[Event]:
+    value = _rounded(outcome.quantity, outcome.value)
+    if value is None:
+        return []
+    event = DAY_EVENTS[HOUSE_DAY_EVENTS[outcome.quantity]]
+    return [Event(household.id, household.name, DeviceType.GATEWAY.value, event.value, value, outcome.end)]
 
 
 def _house_at(outcome: HouseholdInterval, quantity: HouseQuantity, decisions: Decisions) -> int:

@@ -228,6 +228,19 @@ HOUSE_EVENTS: Mapping[HouseQuantity, EventType] = MappingProxyType({
     HouseQuantity.EXPORT_W: EventType.POWER_EXCESS,
 })  # fmt: skip
 
+# What is sent once a day, at the house's midnight, for the day that ended.
+DAY_EVENTS: Mapping[EventType, EventType] = MappingProxyType(
+    {event: EventType(f"{event}_YESTERDAY") for event in EventType if f"{event}_YESTERDAY" in EventType.__members__}
+)
+HOUSE_DAY_EVENTS: Mapping[HouseQuantity, EventType] = MappingProxyType({
+    HouseQuantity.CONSUMPTION_WH: EventType.ENERGY_CONSUMPTION,
+    HouseQuantity.GENERATION_WH: EventType.ENERGY_GENERATION,
+    HouseQuantity.IMPORT_WH: EventType.GRID_ENERGY_CONSUMPTION,
+    HouseQuantity.EXPORT_WH: EventType.ENERGY_EXCESS,
+    HouseQuantity.SELF_CONSUMPTION_PERCENT: EventType.SELF_CONSUMPTION_RATE,
+    HouseQuantity.SELF_SUFFICIENCY_PERCENT: EventType.SELF_SUFFICIENCY_RATE,
+})  # fmt: skip
+
 STATUS_IDS: Mapping[DeviceStatus, int] = MappingProxyType({
     DeviceStatus.OFFLINE: -1,
     DeviceStatus.OFF: 0,
@@ -268,6 +281,11 @@ class Decisions:
     status_ids: Mapping[DeviceStatus, int] = field(default_factory=lambda: STATUS_IDS)
     charging_mode_ids: Mapping[DeviceType, Mapping[ChargingMode, int]] = field(default_factory=lambda: CHARGING_MODE_IDS)
     excess_intervals: int = 2  # ENERGY_EXCESS comes every 30 minutes: handed to `Metering`
+    # Which days are sent, also handed to `Metering`. What is absent is missing from the day's sum: two quarter-hours may be,
+    # which a restart costs a device without a counter; of more, a good part of the sun could be lacking.
+    day_coverage: float = 0.97  # of the day's time must be known
+    # A counter's energy over a midnight that nobody read is somewhere in both days: a night's may be, half a day's may not.
+    day_spread: float = 0.25  # of the day's energy at most
 
 
 @dataclass(frozen=True, slots=True)

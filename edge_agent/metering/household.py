@@ -7,15 +7,16 @@ consumption (noise, counters read at different moments) is carried into the next
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edge_agent.metering.balance import Balance
 from edge_agent.metering.counters import AHEAD_S
+from edge_agent.metering.days import Days, DayTotal
 from edge_agent.metering.ledger import Ledger, Row, Sum
 from edge_agent.metering.stored import boundary, number, number_or_none, text
 from edge_agent.model.clock import utc_text
-from edge_agent.model.measurements import EnergyInterval, HouseholdInterval, HouseQuantity, Quantity
+from edge_agent.model.measurements import EnergyInterval, HouseholdDay, HouseholdInterval, HouseQuantity, Quantity
 
 KEEP_S = 14 * 86_400  # how long a total waits for a silent device
 KEEP_POWERS_S = 3600  # a power that comes later is not current
@@ -28,37 +29,56 @@ CARRY_S = 6 * 3600
 class Household:
     """The house totals of a site. `remainder_wh` is the negative consumption that waits for the next interval."""
 
-    def __init__(self, balance: Balance, interval_s: int, excess_intervals: int) -> None:
+    def __init__(self, balance: Balance, interval_s: int, excess_intervals: int, days: Days) -> None:
         self._interval_s = interval_s
         self._excess_s = excess_intervals * interval_s
         self._energies = Ledger(balance.energies, interval_s, KEEP_S)
         self._powers = Ledger(balance.powers, interval_s, KEEP_POWERS_S)
+        self._days = days
         self._exports: dict[int, float | None] = {}  # of the excess period that is not complete yet
         self.remainder_wh = 0.0
         self.mistake = ""  # why a remainder was dropped, until the balance holds again
         self._carried_since = 0  # the end of the first interval in the remainder
 
-    def energy(self, interval: EnergyInterval) -> list[HouseholdInterval]:
+    def energy(self, interval: EnergyInterval) -> list[HouseholdInterval | HouseholdDay]:
         """Takes the energy of a point. Returns the totals that this decides."""
         if not self._energies.needs(interval.point_id, interval.quantity):
             return []
         source = (interval.point_id, interval.quantity)
         reason = f"{interval.point_id}: {interval.reason}"
         decided = self._energies.put(source, interval.end, interval.energy_wh, reason, interval.estimated)
-        return [self._energy_totals(end, row, sums) for end, row, sums in decided]
+        return [outcome for end, row, sums in decided for outcome in self._energy_totals(end, row, sums)]
 
-    def _energy_totals(self, end: int, row: Row, sums: list[Sum]) -> HouseholdInterval:
+    def _energy_totals(self, end: int, row: Row, sums: list[Sum]) -> Iterator[HouseholdInterval | HouseholdDay]:
         values: dict[HouseQuantity, float] = {}
         reasons: dict[HouseQuantity, str] = {}
+        counted = dict(row.sums)
+        dropped = ""
         for total, value, reason in ((found.total, found.value, found.reason) for found in sums):
             if total is HouseQuantity.CONSUMPTION_WH and value is not None:
                 value, reason = self._carried(end, value)
+                dropped = self.mistake
                 row.sums[total] = value
             _enter(values, reasons, total, value, reason)
             if total is HouseQuantity.EXPORT_WH:
                 self._excess(end, value, values, reasons)
-        _rates(row.sums, {found.total for found in sums}, values, reasons)
-        return HouseholdInterval(end, values, reasons, row.estimated, self._interval_s, self._excess_s)
+        new = [found.total for found in sums]
+        _rates(row.sums, new, values, reasons)
+        yield HouseholdInterval(end, values, reasons, row.estimated, self._interval_s, self._excess_s)
+        yield from self._day_totals(end, counted, new, row.estimated, dropped)
+
+    def _day_totals(
+        self, end: int, sums: Mapping[HouseQuantity, float | None], new: Sequence[HouseQuantity], estimated: bool, dropped: str
+    ) -> Iterator[HouseholdDay]:
+        """The days that an interval completes. A remainder belongs to the day on which it arose, so none is carried here."""
+        for total in new:
+            fault = dropped if total is HouseQuantity.CONSUMPTION_WH else ""
+            for day in self._days.add(total.value, end, _known(sums[total]), estimated=estimated, fault=fault):
+                yield _day_total(total, day)
+        for rate, whole, part in _decided(sums, new):
+            fault = dropped if whole is HouseQuantity.CONSUMPTION_WH else ""
+            for day in self._days.add(rate.value, end, _known(sums[whole], sums[part]), estimated=estimated, fault=fault):
+                yield _day_rate(rate, day)
 
     def _carried(self, end: int, value: float) -> tuple[float | None, str]:
         alone, value = value, value + self.remainder_wh
@@ -150,25 +170,51 @@ def _enter(values: dict[HouseQuantity, float], reasons: dict[HouseQuantity, str]
         values[total] = round(value, 3) + 0.0  # no -0.0
 
 
+# the share of the whole that did not come from, or go to, the grid
 _RATES = (
     (HouseQuantity.SELF_CONSUMPTION_PERCENT, HouseQuantity.GENERATION_WH, HouseQuantity.EXPORT_WH),
     (HouseQuantity.SELF_SUFFICIENCY_PERCENT, HouseQuantity.CONSUMPTION_WH, HouseQuantity.IMPORT_WH),
 )
 
 
+def _decided(sums: Mapping[HouseQuantity, float | None], new: Sequence[HouseQuantity]) -> Iterator[tuple[HouseQuantity, ...]]:
+    """The rates, with their whole and part, of which both are decided, one of them just now."""
+    return (rate for rate in _RATES if any(part in new for part in rate[1:]) and all(part in sums for part in rate[1:]))
+
+
 def _rates(
-    sums: Mapping[HouseQuantity, float | None], new: set[HouseQuantity], values: dict[HouseQuantity, float], reasons: dict[HouseQuantity, str]
+    sums: Mapping[HouseQuantity, float | None], new: Sequence[HouseQuantity], values: dict[HouseQuantity, float], reasons: dict[HouseQuantity, str]
 ) -> None:
-    """The share of a whole that did not come from, or go to, the grid: once both are decided, one of them just now."""
-    for rate, whole, grid in _RATES:
-        if not {whole, grid} & new or whole not in sums or grid not in sums:
-            continue
+    for rate, whole, grid in _decided(sums, new):
         of, part = sums[whole], sums[grid]
         if of is None or part is None:
             reasons[rate] = f"{whole if of is None else grid} is not known"
-        elif of == 0:
-            reasons[rate] = f"{whole} is 0"
-        elif not 0 <= (percent := 100 * (of - part) / of) <= 100:
-            reasons[rate] = f"{percent:.1f} % is no share: energy went through a battery from or to the grid"
         else:
-            values[rate] = round(percent, 3)
+            _enter(values, reasons, rate, *_share(whole, of, part))
+
+
+def _share(whole: HouseQuantity, of: float, part: float) -> tuple[float | None, str]:
+    """The percentage of a whole that did not come from, or go to, the grid; None and why where it is none."""
+    if of <= 0:
+        return None, f"{whole} is {of:g}"
+    percent = 100 * (of - part) / of
+    return (percent, "") if 0 <= percent <= 100 else (None, f"{percent:.1f} % is no share: energy went through a battery from or to the grid")
+
+
+def _known(*values: float | None) -> tuple[float, ...] | None:
+    """The values, if none of them is absent."""
+    known = tuple(value for value in values if value is not None)
+    return known if len(known) == len(values) else None
+
+
+def _day_total(total: HouseQuantity, day: DayTotal) -> HouseholdDay:
+    value = day.sums[0] if day.sums else None
+    if value is not None and value < 0:
+        return HouseholdDay(total, day.end, None, f"the balance of the day gives {value:.0f} Wh")
+    return HouseholdDay(total, day.end, value, day.reason)
+
+
+def _day_rate(rate: HouseQuantity, day: DayTotal) -> HouseholdDay:
+    whole = next(whole for known, whole, _ in _RATES if known is rate)
+    value, reason = _share(whole, *day.sums) if day.sums else (None, day.reason)
+    return HouseholdDay(rate, day.end, None if value is None else round(value, 3), reason)

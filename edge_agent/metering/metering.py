@@ -13,12 +13,13 @@ from zoneinfo import ZoneInfo
 
 from edge_agent.metering.balance import balance, hybrids
 from edge_agent.metering.counters import AHEAD_S
+from edge_agent.metering.days import DayRule, Days
 from edge_agent.metering.energy import BRIDGE_S
 from edge_agent.metering.household import Household
 from edge_agent.metering.point import PointMeter
 from edge_agent.metering.stored import DAMAGED, damage, instant
 from edge_agent.model.clock import utc_text
-from edge_agent.model.measurements import EnergyInterval, MeterPoint, Outcome, Quantity, Reading
+from edge_agent.model.measurements import DayEnergy, EnergyInterval, MeterPoint, Outcome, Quantity, Reading
 
 VERSION = 2
 
@@ -26,7 +27,7 @@ VERSION = 2
 class Metering:
     """Meters all points of a site on a grid of `interval_s` seconds. `state` is what `state()` gave before.
 
-    Counters that start again each day do so at midnight in `time_zone`.
+    Days begin at midnight in `time_zone`, and so do counters that start again each day.
 
     A clock that says less than `not_before` (UTC epoch seconds) is not set yet: nothing is metered by it, and the
     counters' last values wait. One that is behind the stored state by over an hour (`now` at the start) may be set
@@ -44,12 +45,15 @@ class Metering:
         now: float | None = None,
         not_before: float = 0.0,
         time_zone: str = "UTC",
+        day_coverage: float = 0.97,
+        day_spread: float = 0.25,
     ) -> None:
         found, zone = hybrids(points), ZoneInfo(time_zone)
         meters = {point.id: partial(PointMeter, point, point.device_id in found, interval_s, poll_s, zone) for point in points}
         self._points = {point_id: meter() for point_id, meter in meters.items()}
         self._balance = balance(points)
-        household = partial(Household, self._balance, interval_s, excess_intervals)
+        self._days = Days(interval_s, DayRule(zone, day_coverage, day_spread))
+        household = partial(Household, self._balance, interval_s, excess_intervals, self._days)
         self._household = household()
         self._interval_s = interval_s
         self._not_before = not_before
@@ -104,15 +108,23 @@ class Metering:
         for point in self._points.values():
             point.forget_future(now)
         self._household.forget_future(now)
+        self._days.forget_future(now)
 
     def _with_totals(self, point: PointMeter, outcomes: list[Outcome]) -> list[Outcome]:
         totals: list[Outcome] = []
         for outcome in outcomes:
             if isinstance(outcome, EnergyInterval):
                 totals += self._household.energy(outcome)
+                totals += self._day_energies(outcome)
         for end, watts in point.take_closed():
             totals += self._household.powers(point.id, end, watts)
         return outcomes + totals
+
+    def _day_energies(self, interval: EnergyInterval) -> list[DayEnergy]:
+        """The days of a point that an interval completes."""
+        parts = None if interval.energy_wh is None else (interval.energy_wh,)
+        days = self._days.add(f"{interval.point_id} {interval.quantity}", interval.end, parts, estimated=interval.estimated)
+        return [DayEnergy(interval.point_id, interval.quantity, day.end, day.sums[0] if day.sums else None, day.reason) for day in days]
 
     def shift(self, offset_s: float) -> None:
         """Re-dates what was metered in this process: the wall clock was set by that many seconds (positive: it was late)."""
@@ -147,7 +159,14 @@ class Metering:
     def state(self) -> dict[str, Any]:
         """Everything that must outlive a restart, as JSON has it."""
         points = {point_id: point.state() for point_id, point in self._points.items()}
-        return {"version": VERSION, "now": self._now, "points": points, "kept": self._kept, "household": self._household.state()}
+        return {
+            "version": VERSION,
+            "now": self._now,
+            "points": points,
+            "kept": self._kept,
+            "household": self._household.state(),
+            "days": self._days.state(),
+        }
 
     def _restore(self, state: Mapping[str, Any], meters: Mapping[str, Callable[[], PointMeter]], household: Callable[[], Household]) -> None:
         """Takes over what is sound. What is damaged begins anew, and `dropped` says why."""
@@ -165,6 +184,10 @@ class Metering:
             self._household = restored
         except DAMAGED as error:
             self.dropped["household"] = damage(error)
+        try:
+            self._days.restore(state.get("days", {}))
+        except DAMAGED as error:
+            self.dropped["days"] = damage(error)
         if any(self._balance.uses(point_id) for point_id in self._points.keys() & stored.keys() - same):
             self._household.forget_remainder()
 

@@ -222,6 +222,27 @@ class HouseQuantity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DayEnergy:
+    """Energy of one quantity of one measuring point on a calendar day of the house; None: not known well enough."""
+
+    point_id: str
+    quantity: Quantity
+    end: int  # UTC epoch seconds: the midnight that ended the day
+    energy_wh: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HouseholdDay:
+    """A total of the household on a calendar day, or a rate of one; None: not known well enough."""
+
+    quantity: HouseQuantity
+    end: int  # UTC epoch seconds: the midnight that ended the day
+    value: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HouseholdInterval:
     """House totals of one interval, as soon as each can be known; the others follow in further ones of the same end.
 
@@ -236,4 +257,4 @@ class HouseholdInterval:
     excess_s: int = 1800  # what EXCESS_WH covers
 
 
-Outcome = EnergyInterval | Snapshot | Change | HouseholdInterval
+Outcome = EnergyInterval | Snapshot | Change | HouseholdInterval | DayEnergy | HouseholdDay

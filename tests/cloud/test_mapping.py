@@ -14,8 +14,10 @@ from edge_agent.model.events import Event
 from edge_agent.model.measurements import (
     Change,
     ChargingMode,
+    DayEnergy,
     DeviceStatus,
     EnergyInterval,
+    HouseholdDay,
     HouseholdInterval,
     HouseQuantity,
     MeterPoint,
@@ -127,6 +129,29 @@ def test_energies_can_be_dated_at_the_interval_s_start() -> None:
         "ENERGY_CONSUMPTION": END - 900,
         "POWER_CONSUMPTION": END,
     }
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (DayEnergy("grid", Q.IMPORT_WH, END, 7.5), ("SMART_METER", "ENERGY_CONSUMPTION_YESTERDAY", 7.5)),
+        (DayEnergy("pv", Q.GENERATION_WH, END, 7.5), ("INVERTER", "ENERGY_GENERATION_YESTERDAY", 7.5)),
+        (DayEnergy("battery", Q.IMPORT_WH, END, 7.5), ("BATTERY", "ENERGY_IMPORT_YESTERDAY", 7.5)),
+        (DayEnergy("battery", Q.EXPORT_WH, END, 7.5), ("BATTERY", "ENERGY_EXPORT_YESTERDAY", 7.5)),
+        (DayEnergy("grid", Q.EXPORT_WH, END, 7.5), None),
+        (DayEnergy("plug", Q.IMPORT_WH, END, None, "only half of the day is known"), None),
+        (HouseholdDay(H.CONSUMPTION_WH, END, 7.5), ("GATEWAY", "ENERGY_CONSUMPTION_YESTERDAY", 7.5)),
+        (HouseholdDay(H.GENERATION_WH, END, 7.5), ("GATEWAY", "ENERGY_GENERATION_YESTERDAY", 7.5)),
+        (HouseholdDay(H.IMPORT_WH, END, 7.5), ("GATEWAY", "GRID_ENERGY_CONSUMPTION_YESTERDAY", 7.5)),
+        (HouseholdDay(H.EXPORT_WH, END, 7.5), ("GATEWAY", "ENERGY_EXCESS_YESTERDAY", 7.5)),
+        (HouseholdDay(H.SELF_CONSUMPTION_PERCENT, END, 7.554), ("GATEWAY", "SELF_CONSUMPTION_RATE_YESTERDAY", 7.55)),
+        (HouseholdDay(H.SELF_SUFFICIENCY_PERCENT, END, 7.5), ("GATEWAY", "SELF_SUFFICIENCY_RATE_YESTERDAY", 7.5)),
+        (HouseholdDay(H.SELF_SUFFICIENCY_PERCENT, END, None, "is no share"), None),
+    ],
+)
+def test_days_are_dated_at_their_midnight_whatever_dates_the_intervals(outcome: Outcome, expected: tuple[str, str, float] | None) -> None:
+    for decisions in (Decisions(), Decisions(interval_timestamp="start")):
+        assert events(outcome, decisions) == ([(*expected, END)] if expected else [])
 
 
 def test_other_status_ids_can_be_given() -> None:

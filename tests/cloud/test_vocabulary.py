@@ -11,9 +11,11 @@ from edge_agent.cloud import vocabulary
 from edge_agent.cloud.vocabulary import (
     ALL,
     CHARGING_MODE_IDS,
+    DAY_EVENTS,
     DEFAULT_TYPES,
     EVENT_RULES,
     FEEDS,
+    HOUSE_DAY_EVENTS,
     HOUSE_EVENTS,
     STATUS_IDS,
     TYPES_OF_ROLES,
@@ -65,9 +67,14 @@ def test_a_device_type_beyond_the_guide_s_row_is_not_in_it_and_not_the_household
 
 def test_what_is_sent_has_a_source_and_what_is_not_a_reason() -> None:
     fed = {feed.event for feed in FEEDS} | set(HOUSE_EVENTS.values())
+    fed |= {DAY_EVENTS[event] for event in fed if event in DAY_EVENTS}
     for event, rule in EVENT_RULES.items():
-        if rule.rhythm != "day":  # those are made of the intervals'
-            assert (event in fed) == (not rule.unsent), event
+        assert (event in fed) == (not rule.unsent), event
+
+
+def test_the_household_s_days_are_those_of_its_intervals() -> None:
+    by_interval = {event for event in HOUSE_EVENTS.values() if event in DAY_EVENTS}
+    assert set(HOUSE_DAY_EVENTS.values()) == by_interval
 
 
 def fed(role: Role, device: DeviceType) -> set[EventType]:

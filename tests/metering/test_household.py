@@ -1,11 +1,13 @@
 import json
 from collections.abc import Sequence
+from datetime import UTC
 
 import pytest
 
 from edge_agent.metering.balance import balance
+from edge_agent.metering.days import DayRule, Days
 from edge_agent.metering.household import KEEP_S, Household
-from edge_agent.model.measurements import EnergyInterval, HouseholdInterval, HouseQuantity, MeterPoint, Quantity, Role
+from edge_agent.model.measurements import EnergyInterval, HouseholdDay, HouseholdInterval, HouseQuantity, MeterPoint, Quantity, Role
 
 Q, H = Quantity, HouseQuantity
 T0 = 1_800_000_000
@@ -15,16 +17,19 @@ PV = MeterPoint("pv", "Roof", "pv", Role.PV, "", frozenset({Q.GENERATION_W, Q.GE
 BATTERY = MeterPoint("battery", "Battery", "battery", Role.BATTERY, "", METER)
 
 
+RULE = DayRule(UTC, 0.97, 0.25)
+
+
 def household(*points: MeterPoint) -> Household:
-    return Household(balance(points or (GRID, PV)), 900, 2)
+    return Household(balance(points or (GRID, PV)), 900, 2, Days(900, RULE))
 
 
 def given(house: Household, number: int, point_id: str, **energies: float | None) -> list[HouseholdInterval]:
     """Energies of a point in the interval of that number; None is absent."""
-    found = []
+    found: list[HouseholdInterval | HouseholdDay] = []
     for name, wh in energies.items():
         found += house.energy(EnergyInterval(point_id, Q(name), T0 + 900 * number, wh, reason="" if wh is not None else "it was away"))
-    return found
+    return [outcome for outcome in found if isinstance(outcome, HouseholdInterval)]
 
 
 def values(found: Sequence[HouseholdInterval]) -> dict[tuple[int, HouseQuantity], float]:
@@ -226,7 +231,7 @@ def test_what_was_passed_over_before_a_restart_is_not_awaited_after_it() -> None
 
 
 def test_rows_of_another_interval_s_length_are_dropped() -> None:
-    before, after = Household(balance([GRID, PV]), 60, 2), household()
+    before, after = Household(balance([GRID, PV]), 60, 2, Days(60, RULE)), household()
     given(before, 1, "grid", import_wh=1, export_wh=0)
     after.restore(json.loads(json.dumps(before.state())))
     assert after.waiting() == ()
@@ -235,7 +240,7 @@ def test_rows_of_another_interval_s_length_are_dropped() -> None:
 def test_an_estimate_in_an_input_is_one_in_the_total() -> None:
     house = household(GRID)
     found = house.energy(EnergyInterval("grid", Q.IMPORT_WH, T0, 5.0, True)) + house.energy(EnergyInterval("grid", Q.EXPORT_WH, T0, 5.0))
-    assert all(interval.estimated for interval in found)
+    assert all(isinstance(interval, HouseholdInterval) and interval.estimated for interval in found)
 
 
 def test_a_new_device_costs_no_total_that_does_not_need_it() -> None:

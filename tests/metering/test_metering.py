@@ -11,6 +11,7 @@ from edge_agent.metering.metering import Metering
 from edge_agent.model.measurements import (
     Change,
     EnergyInterval,
+    HouseholdDay,
     HouseholdInterval,
     HouseQuantity,
     MeterPoint,
@@ -202,7 +203,7 @@ def test_restarts_change_nothing(waits: list[int], dead: list[str], restarts: se
 def test_no_value_comes_twice_whatever_the_clock_does(steps: list[tuple[int, int, bool]]) -> None:
     """Whether or not the step of the clock was noticed; what it dated over an hour ahead is forgotten, for nothing may stay frozen."""
     metering, offset, true = Metering(POINTS, 60, 10), 0, 0
-    seen: set[tuple[str, str, int]] = set()
+    seen: set[tuple[str, str, str, int]] = set()
     for wait, step, noticed in steps:
         true += wait
         offset += step
@@ -218,7 +219,8 @@ def test_no_value_comes_twice_whatever_the_clock_does(steps: list[tuple[int, int
                 continue
             names = outcome.values if isinstance(outcome, HouseholdInterval) else [outcome.quantity]
             for name in names:
-                key = ("" if isinstance(outcome, HouseholdInterval) else outcome.point_id, name.value, outcome.end)
+                point_id = "" if isinstance(outcome, HouseholdInterval | HouseholdDay) else outcome.point_id
+                key = (type(outcome).__name__, point_id, name.value, outcome.end)
                 assert key not in seen
                 seen.add(key)
 

@@ -143,6 +143,18 @@ async def test_after_an_outage_the_newest_of_each_goes_live_up_to_a_day_old(clou
     assert {received.call for received in cloud.events[:2]} == {"live"}
 
 
+async def test_yesterday_s_value_goes_live_hours_after_its_midnight_and_older_ones_as_history(cloud: LocalCloud, tmp_path: Path) -> None:
+    midnight = NOW - 6 * HOUR
+    async with rig(cloud, tmp_path) as one:
+        days = [event("household", midnight - back * DAY, back, "ENERGY_CONSUMPTION_YESTERDAY") for back in (2, 1, 0)]
+        night = [event("household", midnight + number * 900, 100 + number) for number in range(25)]
+        await one.commit(*days, *night)
+        async with one.running():
+            await one.until_sent()
+    assert sorted(value for value in values(cloud, "live") if value < 100) == [0]
+    assert values(cloud, "historical")[:2] == [2, 1]
+
+
 async def test_what_aged_while_the_cloud_was_away_goes_as_history(cloud: LocalCloud, tmp_path: Path) -> None:
     clock = HandClock(NOW)
     cloud.fault = lambda request: Answer(503)
