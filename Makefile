@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SHELL := /bin/sh
 
-.PHONY: demo test check wheel benchmark clean mosquitto schema readme
+.PHONY: demo test check wheel deb lock benchmark clean mosquitto schema readme
 
 demo: $(READY)
 	$(BIN)/edge-agent demo $(ARGS)
@@ -19,6 +19,15 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# dist/edge-agent_VERSION_{amd64,arm64,armhf}.deb; for some of them: make deb ARGS=arm64
+deb: $(READY)
+	$(BIN)/python packaging/build.py $(ARGS)
+
+# After a change of the dependencies in pyproject.toml; with ARGS=--upgrade all get their newest versions.
+lock: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal --generate-hashes --no-annotate --no-header --no-emit-index-url $(ARGS) \
+	  --output-file packaging/requirements.lock
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --outdir dist --no-isolation
@@ -37,12 +46,13 @@ benchmark: $(READY)
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(READY): pyproject.toml packaging/constraints.txt
+$(READY): pyproject.toml packaging/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "edge-agent needs Python 3.11 to 3.13; name one: make PYTHON=python3.11 ..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call debian,python3-venv)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint packaging/constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement packaging/requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 mosquitto:

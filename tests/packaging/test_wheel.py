@@ -26,9 +26,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("edge_agent-*.whl")
     assert run(sys.executable, "-m", "venv", folder / "venv", cwd=folder).returncode == 0
     programs = folder / "venv" / "bin"
-    constraints = ROOT / "packaging" / "constraints.txt"
-    done = run(programs / "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", constraints, wheel, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    locked = run(sys.executable, ROOT / "packaging" / "lock.py", cwd=folder)
+    (folder / "requirements.txt").write_text(locked.stdout)
+    for what in (("--require-hashes", "--requirement", folder / "requirements.txt"), ("--no-index", wheel)):
+        done = run(programs / "pip", "install", "--quiet", "--disable-pip-version-check", *what, cwd=folder)
+        assert done.returncode == 0, done.stderr
     return programs
 
 
