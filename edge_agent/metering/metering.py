@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 from edge_agent.metering.balance import balance, hybrids
 from edge_agent.metering.counters import AHEAD_S
+from edge_agent.metering.cutter import BRIDGE_S
 from edge_agent.metering.days import DayRule, Days
-from edge_agent.metering.energy import BRIDGE_S
 from edge_agent.metering.household import Household
 from edge_agent.metering.point import PointMeter
 from edge_agent.metering.stored import DAMAGED, damage, instant

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from edge_agent.metering.balance import Source, energy_sources, gauges
 from edge_agent.metering.changes import Changes
 from edge_agent.metering.counters import AHEAD_S
-from edge_agent.metering.energy import CounterEnergy, Energy, PowerEnergy, grid_end
+from edge_agent.metering.cutter import grid_end
+from edge_agent.metering.energy import CounterEnergy, Energy, PowerEnergy
 from edge_agent.metering.stored import boundary, instant, number
 from edge_agent.model.measurements import Counter, EnergyInterval, MeterPoint, Outcome, Quality, Quantity, Reading, Role, Snapshot
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.metering.energy import BRIDGE_S, CounterEnergy, Cutter, PowerEnergy
+from edge_agent.metering.cutter import BRIDGE_S, Cutter
+from edge_agent.metering.energy import CounterEnergy, PowerEnergy
 from edge_agent.model.measurements import Counter, EnergyInterval, Quantity
 
 T0 = 1_800_000_000  # on a quarter of an hour
