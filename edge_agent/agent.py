@@ -13,7 +13,8 @@ from typing import Any
 
 from edge_agent.cloud.queue_rules import queue_rules
 from edge_agent.config import Site, load_site
-from edge_agent.control import Answer, Handler, listening, state_lock
+from edge_agent.control import QUEUE_COPY, Answer, Handler, listening, state_lock
+from edge_agent.handover import MOVED, moved_text
 from edge_agent.inspection import queue_answer
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import ConfigError, EdgeAgentError
@@ -64,6 +65,8 @@ class Agent:
         with state_lock(folder):
             outbox = await Outbox.open(self._site.database, self._site.max_size, queue_rules(self._site.decisions))
             try:
+                if (moved := await outbox.load_state(MOVED)) is not None:
+                    raise EdgeAgentError(moved_text(self._site.database, moved))
                 async with listening(
                     folder,
                     {
@@ -74,6 +77,7 @@ class Agent:
                         "queue": self._answer_queue(outbox),
                         "status": self._answer_status,
                         "reload": self._answer_reload,
+                        "backup": self._answer_backup(outbox),
                     },
                 ):
                     while not stop.is_set():
@@ -111,6 +115,18 @@ class Agent:
 
     async def _answer_balance(self, request: dict[str, Any]) -> Answer:
         return await self._working_shift.check_balance(float(request.get("seconds") or 0))
+
+    def _answer_backup(self, outbox: Outbox) -> Handler:
+        """A copy of the queue in the state folder, until the command that asked for it has read it."""
+        copy = self._site.database.parent / QUEUE_COPY
+
+        async def answer(request: dict[str, Any]) -> Answer:
+            copy.unlink(missing_ok=True)
+            if request.get("action") == "copy":
+                await outbox.copy_to(copy)
+            return {}
+
+        return answer
 
     @property
     def _working_shift(self) -> Shift:

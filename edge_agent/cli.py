@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import __version__
+from edge_agent.backup.options import add_backup_options, add_restore_options
 from edge_agent.model.errors import ConfigError, EdgeAgentError
 from edge_agent.scan.options import add_options as add_scan_options
 from edge_agent.setup.options import add_options as add_setup_options
@@ -82,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     add_status_options(status)
     setup = _command(commands, "setup", _setup, "ask what a site file needs, write it, and prove that it works")
     add_setup_options(setup)
+
+    backup = _command(commands, "backup", _backup, "write site file, queue and counters into one file")
+    add_backup_options(backup)
+
+    restore = _command(commands, "restore", _restore, "make this the gateway of a house from its backup")
+    add_restore_options(restore)
 
     queue = _command(commands, "queue", _queue, "show and mend the queue of events")
     queue.add_argument(
@@ -237,6 +244,18 @@ def _scan(options: argparse.Namespace) -> int:
 
 def _setup(options: argparse.Namespace) -> int:
     from edge_agent.setup.command import run
+
+    return run(options)
+
+
+def _backup(options: argparse.Namespace) -> int:
+    from edge_agent.backup.make import run
+
+    return run(options)
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from edge_agent.backup.restore import run
 
     return run(options)
 

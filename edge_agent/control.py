@@ -24,6 +24,7 @@ Handler = Callable[[dict[str, Any]], Awaitable[Answer]]
 
 log = logging.getLogger(__name__)
 
+QUEUE_COPY = "queue-copy.db"  # in the state folder, for as long as a backup reads it
 _SOCKET = "edge-agent.sock"
 _LOCK = "edge-agent.lock"
 _REQUEST_LIMIT = 65536

@@ -19,6 +19,7 @@ from edge_agent.cloud.mapping import to_events
 from edge_agent.cloud.vocabulary import device_type_of
 from edge_agent.config import Site
 from edge_agent.devices import Devices
+from edge_agent.handover import RESTORED, sent_until
 from edge_agent.inspection import Answer, describe_sample
 from edge_agent.memory import Memory, loaded
 from edge_agent.metering.agreement import Agreement
@@ -49,7 +50,7 @@ READ_S = 120.0  # a device that takes longer for one round hangs: a slow bus of 
 class Shift:
     """The time during which one site file is in force."""
 
-    def __init__(self, site: Site, clock: Clock, outbox: Outbox, metering_state: Any, memory: Memory) -> None:
+    def __init__(self, site: Site, clock: Clock, outbox: Outbox, metering_state: Any, memory: Memory, sent_until: float = 0.0) -> None:
         from edge_agent.uplink.client import MoostClient
         from edge_agent.uplink.uploader import Uploader
 
@@ -57,6 +58,7 @@ class Shift:
         self._clock = clock
         self._outbox = outbox
         self._memory = memory
+        self._sent_until = sent_until  # by the gateway that this one was restored from
         self._closed = False
         self._clock_steps = 0
         self._missing: dict[str, str] = {}
@@ -92,7 +94,7 @@ class Shift:
             log.warning("%s", warning)
         state = loaded(await outbox.load_state("metering"))
         memory = Memory.from_state(loaded(await outbox.load_state("memory")), site.devices)
-        shift = cls(site, clock, outbox, state, memory)
+        shift = cls(site, clock, outbox, state, memory, sent_until(await outbox.load_state(RESTORED)))
         log.info("edge-agent %s: %d devices, building %s, queue %s", __version__, len(site.devices), site.account.building_id, site.database)
         stop = asyncio.Event()
         upload = asyncio.create_task(shift.uploader.run(stop), name="upload")
@@ -328,7 +330,8 @@ class Shift:
     def _take(self, outcomes: Iterable[Outcome]) -> None:
         """Turns what metering found into events, to be stored with what closes at the same time."""
         site = self._site
-        found = [event for outcome in outcomes for event in to_events(outcome, self._points, site.household, site.decisions)]
+        events = (event for outcome in outcomes for event in to_events(outcome, self._points, site.household, site.decisions))
+        found = [event for event in events if event.at > self._sent_until]
         if found:
             self._pending += found
             if self._flushing is None:

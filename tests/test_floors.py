@@ -24,6 +24,7 @@ FLOORS = [
     "recording",
     "devices",
     "memory",
+    "handover",
     "unknown_values",
     "recorder",
     "inspection",

@@ -3,6 +3,6 @@
 `load_site` reports every mistake at once, each with its line and what to write instead.
 """
 
-from edge_agent.config.site import Site, load_site
+from edge_agent.config.site import Site, database_of, load_site
 
-__all__ = ["Site", "load_site"]
+__all__ = ["Site", "database_of", "load_site"]

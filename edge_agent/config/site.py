@@ -123,6 +123,14 @@ def _without(document: Document, mistakes: Iterable[Location]) -> Document:
     return Document(document.file, data, lines)
 
 
+def database_of(path: Path) -> Path:
+    """Where a site file puts its queue, also while the rest of the file has mistakes. Raises ConfigError for a file that is no YAML."""
+    data = read_document(path).data
+    storage = data.get("storage") if isinstance(data, dict) else None
+    named = storage.get("path") if isinstance(storage, dict) else None
+    return _state_folder(path.resolve().parent) / str(named or StorageSection().path)
+
+
 def _state_folder(folder: Path) -> Path:
     """Where a relative `storage.path` begins: beside the site file, but for a packaged installation in its state folder.
 

@@ -149,6 +149,10 @@ class Outbox:
 
     # for people
 
+    async def copy_to(self, path: Path) -> None:
+        """A consistent copy of the file. Raises StorageError, with no copy left."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._queue.copy_to, path)
+
     async def stats(self) -> Stats:
         """The queue in numbers."""
         return await self.call(lambda queue: queue.stats())

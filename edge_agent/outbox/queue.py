@@ -197,6 +197,11 @@ class Queue:
         row = self._db.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
+    def forget(self, key: str) -> None:
+        """What was stored under `key` is gone."""
+        with self.transaction():
+            self._db.execute("DELETE FROM state WHERE key = ?", (key,))
+
     # taking out
 
     def take_live(self, since: float, newest_since: float, limit: int) -> list[Queued]:
@@ -307,6 +312,24 @@ class Queue:
                 self._count("sent_again", back)
                 self._newest = None
             return back
+
+    def settle_until(self, at: float) -> int:
+        """Takes out what is dated `at` or before, since the cloud has it from elsewhere; gives the number of events."""
+        with self.transaction():
+            settled = self._db.execute("DELETE FROM events WHERE at <= ?", (at,)).rowcount
+            if settled:
+                self._db.execute("DELETE FROM troubled WHERE seq NOT IN (SELECT seq FROM events)")
+                self._count("settled", settled)
+                self._newest = None
+            return settled
+
+    def copy_to(self, path: Path) -> None:
+        """A consistent copy in a file of its own, which must not exist. Raises StorageError. Not within a transaction."""
+        try:
+            self._db.execute("VACUUM INTO ?", (str(path),))
+        except sqlite3.Error as error:
+            path.unlink(missing_ok=True)
+            raise StorageError(unusable(path, error)) from None
 
     def _remove(self, taken: Sequence[Queued]) -> None:
         seqs = {queued.seq for queued in taken}
