@@ -133,6 +133,7 @@ def _stats_lines(stats: Answer) -> list[tuple[str, str]]:
         ("delivered", f"{stats['accepted_live']} live, {stats['accepted_historical']} historical"),
         ("refused", f"{stats['dead']} dead letters" + (" (edge-agent queue dead)" if stats["dead"] else "")),
         ("held back", f"{stats['refused']} refused until another is accepted, {stats['failing']} that the cloud answers with 500"),
+        ("merged", f"{stats['merged']} old events into others of their hour, for want of space"),
         ("dropped", f"{stats['dropped']} events and {stats['dropped_letters']} dead letters for want of space"),
         ("doubled", f"at most {stats['possibly_doubled']} events, sent again after an answer that was lost or told of a failure"),
         ("size", f"{stats['size_bytes'] / 1e6:.2f} MB"),

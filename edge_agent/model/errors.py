@@ -9,6 +9,8 @@
     │   ├── GarbledAnswer      an answer that does not fit the question
     │   └── WrongDevice        another serial number than the one known at this address
     ├── StorageError       the operator: the queue's file or folder cannot be used
+    │   ├── StorageFull        the disk has no space left
+    │   └── StorageDamaged     the file's content is broken
     └── AgentBusy          the operator: another agent holds the state folder
 
 What the cloud says to an event is no error but a verdict: see `edge_agent.uplink.client`.
@@ -76,6 +78,14 @@ class WrongDevice(DeviceError):
 
 class StorageError(EdgeAgentError):
     """The queue's file or folder cannot be read or written."""
+
+
+class StorageFull(StorageError):
+    """The file system has no space left for what is to be written."""
+
+
+class StorageDamaged(StorageError):
+    """The queue's file is broken: parts of it cannot be read, or it is no queue at all."""
 
 
 class AgentBusy(EdgeAgentError):

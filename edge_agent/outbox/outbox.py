@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
-from edge_agent.model.errors import StorageError
+from edge_agent.model.errors import StorageError, StorageFull
 from edge_agent.model.events import NO_RULES, Event, QueueRules
+from edge_agent.outbox.failures import failure
 from edge_agent.outbox.queue import Queue
 from edge_agent.outbox.rows import DeadLetter, Kind, Queued, Sent, Stats, Troubled, Waiting
-from edge_agent.outbox.schema import unusable
 
 __all__ = ["Outbox", "Queue"]
 
@@ -88,6 +88,8 @@ class Outbox:
             with self._queue.transaction():
                 return [operation.work(self._queue) for operation in group]
         except Exception as error:
+            if self._mended(error):
+                return self._together(group)
             return [self._read(error)] if len(group) == 1 else [self._alone(operation) for operation in group]
 
     def _alone(self, operation: _Operation) -> Any:
@@ -97,8 +99,12 @@ class Outbox:
         except Exception as error:
             return self._read(error)
 
+    def _mended(self, error: Exception) -> bool:
+        """True when the queue could do something about it, so that the same may be tried again."""
+        return isinstance(error, StorageFull) and self._queue.release_reserve()
+
     def _read(self, error: Exception) -> _Failure:
-        return _Failure(StorageError(unusable(self._queue.path, error)) if isinstance(error, sqlite3.Error) else error)
+        return _Failure(failure(self._queue.path, error) if isinstance(error, sqlite3.Error) else error)
 
     # putting in
 

@@ -15,17 +15,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from edge_agent.model.errors import StorageError
 from edge_agent.model.events import NO_RULES, Event, QueueRules
-from edge_agent.outbox import sent
+from edge_agent.outbox import counters, listing, room, sent
+from edge_agent.outbox.failures import failure
 from edge_agent.outbox.rows import DeadLetter, Key, Kind, Queued, Sent, Stats, Troubled, Waiting
-from edge_agent.outbox.schema import connect, unusable
+from edge_agent.outbox.schema import connect
+from edge_agent.outbox.space import Space
 
 log = logging.getLogger(__name__)
 
-_DROP_AT_ONCE = 1000
+_ROUNDS = 20  # of making room in one transaction
 MOST_DEAD = 10_000  # dead letters: enough to see what the cloud refuses, never a burden to what it would take
-_DROP_DEAD_AT_ONCE = 100
 
 
 class _Newest(NamedTuple):
@@ -33,7 +33,6 @@ class _Newest(NamedTuple):
     seq: int | None  # None: it has been sent
 
 
-_SERIES = "s.device_id, s.device_name, s.source, s.type"
 _PUT = "INSERT INTO events (seq, series, at, value) VALUES (?, ?, ?, ?)"
 _LIVE = "SELECT seq, series, at, value FROM events WHERE seq >= ? AND at >= ? AND seq NOT IN (SELECT seq FROM troubled) ORDER BY seq LIMIT ?"
 _OLD = "SELECT seq, series, at, value FROM events WHERE seq > ? AND at < ? AND seq NOT IN (SELECT seq FROM troubled) ORDER BY seq LIMIT ?"
@@ -51,16 +50,17 @@ class Queue:
         """Opens or makes the file; `max_size` in bytes bounds it (the oldest dead letters go, then events, counted). Raises StorageError."""
         self.path = path
         self._rules = rules
-        self._max_size = max_size
+        self.taken = 0  # up to this seq parts of the backlog were taken, and may be on their way to the cloud
         self._db = connect(path)
         self._depth = 0
         self._full: set[str] = set()
         self._changes = 0  # of the connection, when the transaction began
         try:
+            self._space = Space(self._db, path, max_size)
             self._load()
         except sqlite3.Error as error:
             self._db.close()
-            raise StorageError(unusable(path, error)) from None
+            raise failure(path, error) from None
 
     @classmethod
     @contextlib.contextmanager
@@ -70,7 +70,7 @@ class Queue:
         try:
             yield queue
         except sqlite3.Error as error:
-            raise StorageError(unusable(path, error)) from None
+            raise failure(path, error) from None
         finally:
             queue.close()
 
@@ -82,9 +82,10 @@ class Queue:
         """What is kept in memory beside the file; read again after a rollback, before the next transaction."""
         self._loaded = False
         db = self._db
-        rows = db.execute(f"SELECT s.id, {_SERIES} FROM series s").fetchall()
+        rows = db.execute("SELECT id, device_id, device_name, source, type FROM series").fetchall()
         self._names: dict[int, tuple[str, str, str, str]] = {row[0]: row[1:] for row in rows}
         self._series = {names: number for number, names in self._names.items()}
+        self._types = {number: names[3] for number, names in self._names.items()}
         self._next = 1 + max(db.execute(f"SELECT ifnull(max(seq), 0) FROM {table}").fetchone()[0] for table in ("events", "dead"))
         self._newest: dict[Key, _Newest] | None = None  # counted when first asked for: it reads the whole queue
         self._live_from = (0, 0)  # the lowest seq that may be as young as the instant beside it
@@ -106,7 +107,7 @@ class Queue:
         except BaseException as error:
             self._roll_back()
             if isinstance(error, sqlite3.Error):
-                raise StorageError(unusable(self.path, error)) from None
+                raise failure(self.path, error) from None
             raise
         finally:
             self._depth = 0
@@ -132,9 +133,12 @@ class Queue:
         for event in events:
             if not math.isfinite(event.value):
                 raise ValueError(f"{event.device_id} {event.type}: {event.value} is no value for the cloud")
+        if self._space.keep_reserve():
+            log.info("%s: the disk has space again", self.path)
+            self._full.clear()
         with self.transaction():
             if events:
-                self._make_room()
+                self._make_room(max(event.at for event in events))
                 rows = [(self._next + place, self._series_of(event), event.at, event.value) for place, event in enumerate(events)]
                 self._db.executemany(_PUT, rows)
                 self._note_newest(events, self._next)
@@ -147,7 +151,7 @@ class Queue:
         if number is None:
             number = self._db.execute("INSERT INTO series (device_id, device_name, source, type) VALUES (?, ?, ?, ?)", names).lastrowid
             assert number is not None
-            self._series[names], self._names[number] = number, names
+            self._series[names], self._names[number], self._types[number] = number, names, names[3]
         return number
 
     def _note_newest(self, events: Sequence[Event], first: int) -> None:
@@ -157,40 +161,42 @@ class Queue:
                 if key not in self._newest or event.at >= self._newest[key].at:
                     self._newest[key] = _Newest(event.at, seq)
 
-    def _make_room(self) -> None:
-        """Above `max_size` the oldest dead letters go, and only without any the oldest events, counted."""
-        while self._max_size is not None and self._used() > self._max_size:
-            if self._drop_letters(_DROP_DEAD_AT_ONCE):
-                self._say_full("dead letters")
-            elif self._drop_events(_DROP_AT_ONCE):
-                self._say_full("events")
+    def _make_room(self, newest_at: int) -> None:
+        """Where there is more than may be: the oldest dead letters go, then old events are merged by the hour, then the oldest go."""
+        for _ in range(_ROUNDS):  # a bound that was lowered is reached in several transactions
+            if not self._space.is_short():
+                return
+            if self._dead and (letters := room.drop_letters(self._db)):
+                self._dead -= letters
+                self._say_full("its oldest dead letters are dropped and counted")
+            elif merged := room.merge_old(self._db, self._types, self._rules, self.taken, newest_at):
+                self._forget(merged)
+                self._say_full("old events are merged by the hour; energies keep their sums")
+            elif dropped := room.drop_events(self._db):
+                self._forget(dropped)
+                self._say_full("its oldest events are dropped and counted")
             else:
                 return
 
-    def _drop_letters(self, number: int) -> int:
-        oldest = "SELECT seq FROM dead ORDER BY buried_at, seq LIMIT ?"
-        dropped = self._db.execute(f"DELETE FROM dead WHERE seq IN ({oldest})", (number,)).rowcount if self._dead else 0
-        if dropped:
-            self._dead -= dropped
-            self._count("dropped_letters", dropped)
-        return dropped
-
-    def _drop_events(self, number: int) -> int:
-        dropped = self._db.execute("DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)", (number,)).rowcount
-        if dropped:
-            self._db.execute("DELETE FROM troubled WHERE seq NOT IN (SELECT seq FROM events)")
-            self._count("dropped", dropped)
-            self._newest = None
-        return dropped
+    def _forget(self, gone: Iterable[int]) -> None:
+        """These seqs are nobody's newest any more."""
+        seqs = set(gone)
+        for key, newest in (self._newest or {}).items():
+            if newest.seq in seqs and self._newest is not None:
+                self._newest[key] = _Newest(newest.at, None)
 
     def _say_full(self, what: str) -> None:
         if what not in self._full:
-            log.warning("%s: the queue has reached storage.max_size; its oldest %s are dropped and counted", self.path, what)
+            why = "the disk is full" if self._space.in_need else "the queue has reached storage.max_size"
+            log.warning("%s: %s; %s", self.path, why, what)
             self._full.add(what)
 
-    def _used(self) -> int:
-        pages, free, size = (self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
-        return int((pages - free) * size)
+    def release_reserve(self) -> bool:
+        """Gives the reserve back on a full disk; False when that was done before."""
+        released = self._space.release_reserve()
+        if released:
+            log.error("%s: the disk is full; the reserve of the queue is in use. Make room on the file system of %s", self.path, self.path.parent)
+        return released
 
     def state(self, key: str) -> str | None:
         """What was last stored under `key`."""
@@ -220,7 +226,9 @@ class Queue:
             newest = self._newest_of_each().values()
             live = {one.seq for one in newest if one.seq is not None and newest_since <= one.at < before}
             rows = self._db.execute(_OLD, (after, before, limit + len(live)))
-            return [queued for queued in self._queued(rows) if queued.seq not in live][:limit]
+            taken = [queued for queued in self._queued(rows) if queued.seq not in live][:limit]
+            self.taken = max(self.taken, taken[-1].seq) if taken else self.taken
+            return taken
 
     def _queued(self, rows: Iterable[tuple[int, int, int, float]]) -> list[Queued]:
         names = self._names
@@ -256,11 +264,11 @@ class Queue:
         """The cloud has them: they leave the queue and are counted, and with them the copies it may have of these or earlier ones."""
         with self.transaction():
             if possibly_doubled:
-                self._count("possibly_doubled", possibly_doubled)
+                counters.count(self._db, "possibly_doubled", possibly_doubled)
             if not taken:
                 return
             self._remove(taken)
-            self._count("accepted_historical" if historical else "accepted_live", len(taken))
+            counters.count(self._db, "accepted_historical" if historical else "accepted_live", len(taken))
             remembered = [queued for queued in taken if queued.names[2:] in self._rules.remembered]
             sent.note(self._db, [(queued.at, self._series[queued.names], queued.value) for queued in remembered])
             for queued in taken if not historical else ():
@@ -281,11 +289,11 @@ class Queue:
         """The cloud refuses it for good: it becomes a dead letter that keeps the reason; of `MOST_DEAD` the oldest make room for it."""
         with self.transaction():
             if self._dead >= MOST_DEAD:
-                self._drop_letters(_DROP_DEAD_AT_ONCE)
+                self._dead -= room.drop_letters(self._db)
             letter = (status, reason, int(at), queued.seq)
             self._dead += self._db.execute("INSERT INTO dead SELECT seq, series, at, value, ?, ?, ? FROM events WHERE seq = ?", letter).rowcount
             self._remove([queued])
-            self._count("buried", 1)
+            counters.count(self._db, "buried", 1)
 
     def retry_dead(self) -> int:
         """Puts all dead letters back at their old places; gives their number."""
@@ -294,7 +302,7 @@ class Queue:
             self._db.execute("DELETE FROM dead")
             self._dead = 0
             if back:
-                self._count("requeued", back)
+                counters.count(self._db, "requeued", back)
                 self._live_from, self._newest = (0, 0), None
             return back
 
@@ -309,7 +317,7 @@ class Queue:
             back = sent.put_back(self._db, kind, since, until, self._next)
             if back:
                 self._next += back
-                self._count("sent_again", back)
+                counters.count(self._db, "sent_again", back)
                 self._newest = None
             return back
 
@@ -346,49 +354,16 @@ class Queue:
                 if newest is not None and newest.seq == queued.seq:
                     self._newest[queued.key] = _Newest(newest.at, None)
 
-    def _count(self, name: str, more: int) -> None:
-        self._db.execute("INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value", (name, more))
-
     # for people
 
     def stats(self) -> Stats:
         """How much waits since when, what became of the rest, and how large the files are."""
-        waiting, oldest, newest = self._db.execute("SELECT count(*), min(at), max(at) FROM events").fetchone()
-        kinds = dict(self._db.execute("SELECT kind, count(*) FROM troubled GROUP BY kind").fetchall())
-        counters = dict(self._db.execute("SELECT name, value FROM counters").fetchall())
-        return Stats(
-            waiting=waiting,
-            refused=kinds.get("refused", 0),
-            failing=kinds.get("failing", 0),
-            dead=self._db.execute("SELECT count(*) FROM dead").fetchone()[0],
-            oldest_at=oldest,
-            newest_at=newest,
-            accepted_live=counters.get("accepted_live", 0),
-            accepted_historical=counters.get("accepted_historical", 0),
-            buried=counters.get("buried", 0),
-            possibly_doubled=counters.get("possibly_doubled", 0),
-            requeued=counters.get("requeued", 0),
-            dropped=counters.get("dropped", 0),
-            dropped_letters=counters.get("dropped_letters", 0),
-            size_bytes=sum(file.stat().st_size for file in (self.path, self.path.with_name(self.path.name + "-wal")) if file.exists()),
-        )
+        return listing.stats(self._db, self.path)
 
     def waiting(self, limit: int) -> list[Waiting]:
         """The `limit` oldest waiting events."""
-        rows = self._db.execute(
-            f"SELECT e.seq, {_SERIES}, e.value, e.at, ifnull(t.kind, 'waiting'), ifnull(t.attempts, 0), ifnull(t.reason, '') "
-            "FROM events e JOIN series s ON s.id = e.series LEFT JOIN troubled t USING (seq) ORDER BY e.seq LIMIT ?",
-            (limit,),
-        )
-        fields = ("seq", "device_id", "device_name", "source", "type", "value", "at", "state", "attempts", "reason")
-        return [Waiting(**dict(zip(fields, row, strict=True))) for row in rows]  # type: ignore[typeddict-item]
+        return listing.waiting(self._db, limit)
 
     def dead_letters(self, limit: int) -> list[DeadLetter]:
         """The `limit` dead letters that were buried last."""
-        rows = self._db.execute(
-            f"SELECT d.seq, {_SERIES}, d.value, d.at, d.status, d.reason, d.buried_at FROM dead d JOIN series s ON s.id = d.series "
-            "ORDER BY d.buried_at DESC, d.seq DESC LIMIT ?",
-            (limit,),
-        )
-        fields = ("seq", "device_id", "device_name", "source", "type", "value", "at", "status", "reason", "buried_at")
-        return [DeadLetter(**dict(zip(fields, row, strict=True))) for row in rows]  # type: ignore[typeddict-item]
+        return listing.dead_letters(self._db, limit)

@@ -68,8 +68,11 @@ class Stats(TypedDict):
     buried: int
     possibly_doubled: int  # copies that the cloud may have, after answers that were lost or told of a failure halfway
     requeued: int
+    sent_again: int  # put back, because the platform lacked their hour
+    merged: int  # for want of space, into another one of their hour
     dropped: int  # for want of space
     dropped_letters: int  # dead letters, for want of space or because there were too many
+    salvages: int  # how often the file was found damaged
     size_bytes: int
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.model.errors import StorageError
+from edge_agent.outbox.failures import failure
 
 FORMAT = 2  # of the file as this program makes it
 OLDEST_FORMAT, OLDEST_PROGRAM = 1, "0.1.0"  # whose programs can use such a file
@@ -55,12 +56,12 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         db = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
-        raise StorageError(unusable(path, error)) from None
+        raise failure(path, error) from None
     try:
         _prepare(db, path)
     except sqlite3.Error as error:
         db.close()
-        raise StorageError(unusable(path, error)) from None
+        raise failure(path, error) from None
     except StorageError:
         db.close()
         raise
@@ -75,7 +76,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     if mode != "wal":
         raise StorageError(f"{path}: no write-ahead log on this file system (the journal stays {mode!r}); move `storage.path:` to a local disk")
     db.execute("PRAGMA synchronous=FULL")  # NORMAL would lose the last commits in a power cut
-    db.execute("PRAGMA journal_size_limit=4194304")
+    db.execute("PRAGMA secure_delete=ON")  # what left the queue leaves no trace that a salvage would bring back
     db.execute("PRAGMA cache_size=-1024")
     db.execute("PRAGMA temp_store=MEMORY")
     if found < FORMAT:
@@ -124,21 +125,3 @@ def _made_by(db: sqlite3.Connection) -> dict[str, Any]:
         made = json.loads(row[0]) if row else {}
         return made if isinstance(made, dict) else {}
     return {}
-
-
-def unusable(path: Path, error: sqlite3.Error) -> str:
-    """What is wrong and what to do, from SQLite's words."""
-    text, folder = str(error), path.parent
-    if path.is_dir():
-        return f"{path}: is a folder; `storage.path:` must name a file"
-    if not folder.is_dir():
-        return f"{path}: the folder {folder} does not exist; create it, writable for the agent's user"
-    if "readonly" in text or "unable to open" in text:
-        return f"{path}: cannot be written ({text}); check that {folder} belongs to the agent's user and is not on a read-only file system"
-    if "locked" in text:
-        return f"{path}: another program has the queue open; stop the other agent or close that program"
-    if "full" in text:
-        return f"{path}: the disk is full; make room on the file system of {folder}"
-    if "not a database" in text or "malformed" in text:
-        return f"{path}: is damaged or no queue ({text}); move it aside and start again"
-    return f"{path}: {text}; check the disk of {folder}"

@@ -188,10 +188,9 @@ def test_stats_tell_how_much_waits_since_when(tmp_path: Path) -> None:
 
 def test_an_event_takes_less_than_forty_bytes(tmp_path: Path) -> None:
     with Queue.opened(tmp_path / "q.db") as queue:
-        before = queue.stats()["size_bytes"]
+        before = (tmp_path / "q.db").stat().st_size
         queue.put([event(f"device-{number % 60}", 1_700_000_000 + number, number * 1.37) for number in range(50_000)], {})
-    with Queue.opened(tmp_path / "q.db") as queue:
-        assert (queue.stats()["size_bytes"] - before) / 50_000 < 40
+    assert ((tmp_path / "q.db").stat().st_size - before) / 50_000 < 40
 
 
 def test_the_file_says_what_it_holds_to_other_tools(tmp_path: Path) -> None:
@@ -248,7 +247,7 @@ def test_dead_letters_make_room_for_events_and_not_the_other_way_round(tmp_path:
         assert stats["dropped_letters"] > 0
         assert stats["dead"] + stats["dropped_letters"] == 2000
         assert min(letter["at"] for letter in queue.dead_letters(10_000)) == stats["dropped_letters"]
-    assert [record.getMessage().split("; ")[1] for record in caplog.records] == ["its oldest dead letters are dropped and counted"]
+    assert [record.getMessage().rpartition("; ")[2] for record in caplog.records] == ["its oldest dead letters are dropped and counted"]
 
 
 def test_when_all_dead_letters_are_gone_the_oldest_events_go(tmp_path: Path) -> None:

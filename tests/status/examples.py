@@ -43,8 +43,11 @@ def queue() -> Stats:
         buried=0,
         possibly_doubled=0,
         requeued=0,
+        sent_again=0,
+        merged=0,
         dropped=0,
         dropped_letters=0,
+        salvages=0,
         size_bytes=300_000,
     )
 
