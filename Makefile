@@ -56,6 +56,7 @@ $(READY): pyproject.toml packaging/requirements.lock
 	@touch $@
 
 mosquitto:
+	@command -v groff >/dev/null || $(call debian,groff-base)
 	@test -x /usr/sbin/mosquitto || command -v mosquitto >/dev/null || $(call debian,mosquitto)
 	@command -v mosquitto_pub >/dev/null || $(call debian,mosquitto-clients)
 	@command -v openssl >/dev/null || $(call debian,openssl)

@@ -25,11 +25,15 @@ from edge_agent.setup.options import add_options as add_setup_options
 from edge_agent.status.options import add_options as add_status_options
 
 DEFAULT_CONFIG = "/etc/edge-agent/agent.yaml"
+_EPILOG = (
+    "A new house: `setup` makes the site file, `check` and `read` prove it, `run` (or the service) does the work, `status` tells how it goes. "
+    "`edge-agent COMMAND --help` explains each; `demo` shows all of it without a house."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code. No traceback reaches a user."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     _log_to_stderr(options)
     try:
         return int(options.run(options))
@@ -59,10 +63,13 @@ def _fault_text(error: Exception) -> str:
     return f"edge-agent: a fault in the program ({what}, {Path(frame.filename).name}:{frame.lineno}); please report it. EDGE_AGENT_DEBUG=1 shows more"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="edge-agent", description="Reads a house's energy devices and delivers their events to the MOOST cloud.")
-    parser.add_argument("--version", action="version", version=f"edge-agent {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """The command line, whole: also the source of man page and completion."""
+    whole = argparse.ArgumentParser(
+        prog="edge-agent", description="Reads a house's energy devices and delivers their events to the MOOST cloud.", epilog=_EPILOG
+    )
+    whole.add_argument("--version", action="version", version=f"edge-agent {__version__}")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = _command(commands, "run", _run, "run the agent until it is stopped")
     run.add_argument("--verbose", action="store_true", help="log what is usually not worth a line")
@@ -139,14 +146,14 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--speed", type=float, default=60.0, metavar="FACTOR", help="how much faster than real time (default: 60)")
     demo.add_argument("--duration", default=None, metavar="TIME", help="end after that time with a summary, e.g. 60s (default: until Ctrl-C)")
     demo.set_defaults(run=_demo, verbose=False)
-    return parser
+    return whole
 
 
 def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    parser.add_argument("--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="FILE", help=f"the site file (default: {DEFAULT_CONFIG})")
-    parser.set_defaults(run=run, verbose=False)
-    return parser
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.add_argument("--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="FILE", help=f"the site file (default: {DEFAULT_CONFIG})")
+    command.set_defaults(run=run, verbose=False)
+    return command
 
 
 def _log_to_stderr(options: argparse.Namespace) -> None:

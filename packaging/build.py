@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+from command_line import completion, man_page
 from lock import runtime_part
 
 ROOT = Path(__file__).parents[1]
@@ -110,6 +111,9 @@ def lay_out(root: Path, copyright_text: str) -> None:
     _put(root / "usr/share/lintian/overrides/edge-agent", (HERE / "debian/lintian-overrides").read_text(encoding="utf-8"))
     _put(doc / "copyright", copyright_text)
     _put(doc / "agent.yaml.example", site_example())
+    _compress(root / "usr/share/man/man1/edge-agent.1.gz", man_page(changelog_time()))
+    _put(root / "usr/share/bash-completion/completions/edge-agent", completion("bash"))
+    _put(root / "usr/share/zsh/vendor-completions/_edge-agent", completion("zsh"))
     _compress(doc / "changelog.gz", (HERE / "debian/changelog").read_text(encoding="utf-8"))
 
 
