@@ -83,14 +83,6 @@ def load_site(path: Path) -> Site:
     )
 
 
-def state_folder(path: Path) -> Path:
-    """The state folder of a site file, also when other parts of the file are wrong. Raises ConfigError when it is no YAML."""
-    data = read_document(path).data
-    storage = data.get("storage") if isinstance(data, dict) else None
-    name = storage.get("path") if isinstance(storage, dict) else None
-    return (_state_folder(path.resolve().parent) / (name if isinstance(name, str) else StorageSection().path)).parent
-
-
 _UNREADABLE = MoostSection(customer_id="", building_id="", client_id="")  # stands for an account section with mistakes
 
 

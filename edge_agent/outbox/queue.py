@@ -327,7 +327,7 @@ class Queue:
             settled = self._db.execute("DELETE FROM events WHERE at <= ?", (at,)).rowcount
             if settled:
                 self._db.execute("DELETE FROM troubled WHERE seq NOT IN (SELECT seq FROM events)")
-                self._count("settled", settled)
+                counters.count(self._db, "settled", settled)
                 self._newest = None
             return settled
 
@@ -337,7 +337,7 @@ class Queue:
             self._db.execute("VACUUM INTO ?", (str(path),))
         except sqlite3.Error as error:
             path.unlink(missing_ok=True)
-            raise StorageError(unusable(path, error)) from None
+            raise failure(path, error) from None
 
     def _remove(self, taken: Sequence[Queued]) -> None:
         seqs = {queued.seq for queued in taken}

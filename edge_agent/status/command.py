@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-from edge_agent.config.site import state_folder
+from edge_agent.config import database_of
 from edge_agent.control import ask
 from edge_agent.model.errors import EdgeAgentError
 from edge_agent.status.document import Status
@@ -25,7 +25,7 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 def run(options: argparse.Namespace) -> int:
     """Shows the status. Returns the exit code; raises EdgeAgentError with what to do when no agent runs."""
-    folder = state_folder(options.config)
+    folder = database_of(options.config).parent
     if not options.watch:
         return _show(folder, options)
     try:
