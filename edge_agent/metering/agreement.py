@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from edge_agent.metering.energy import trapezoid
+from edge_agent.metering.shape import trapezoid
 from edge_agent.model.measurements import Counter, MeterPoint, Quantity, Reading
 
 WINDOW_S = 3600.0

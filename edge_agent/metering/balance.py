@@ -91,6 +91,18 @@ def _pv_sources(point: MeterPoint, hybrid: bool) -> Iterable[Source]:
         yield Source(Quantity.AC_INPUT_WH, signed, -1)
 
 
+def power_beside(energy: Quantity, has: frozenset[Quantity]) -> tuple[Quantity, int] | None:
+    """The power that shows when an energy flows, and its sign; None where the point has none."""
+    beside = {
+        Quantity.IMPORT_WH: ((Quantity.POWER_W, 1),),
+        Quantity.EXPORT_WH: ((Quantity.POWER_W, -1),),
+        Quantity.GENERATION_WH: ((Quantity.GENERATION_W, 1), (Quantity.AC_OUTPUT_W, 1)),
+        Quantity.AC_OUTPUT_WH: ((Quantity.AC_OUTPUT_W, 1),),
+        Quantity.AC_INPUT_WH: ((Quantity.AC_OUTPUT_W, -1), (Quantity.GENERATION_W, -1)),
+    }
+    return next((found for found in beside[energy] if found[0] in has), None)
+
+
 def gauges(point: MeterPoint, hybrid: bool) -> dict[Quantity, Quantity]:
     """The quantities that are reported as they are at an interval's end, and under which name."""
     wanted = (Quantity.POWER_W, Quantity.GENERATION_W, Quantity.AC_OUTPUT_W, Quantity.TEMPERATURE_C, Quantity.WATER_TEMPERATURE_C)

@@ -8,6 +8,7 @@ that was given away once never comes again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import floor
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ BRIDGE_S = 31 * 86_400.0  # over a longer silence a mean says nothing, and a wro
 def grid_end(at: float, interval_s: int) -> int:
     """The first boundary after `at`."""
     return (floor(at / interval_s) + 1) * interval_s
+
+
+Share = Callable[[int, float], float | None]
 
 
 class Cut(NamedTuple):
@@ -63,8 +67,11 @@ class Cutter:
         self._reason = ""
         self._at_here = self._start_here = False  # dated since `restore`, so by the clock that `shift` speaks of
 
-    def add(self, at: float, energy_wh: float | None, note: str = "") -> list[Cut]:
-        """A step from the last one up to `at`. Returns the intervals that it completes."""
+    def add(self, at: float, energy_wh: float | None, note: str = "", share: Share | None = None) -> list[Cut]:
+        """A step from the last one up to `at`. Returns the intervals that it completes.
+
+        `share` says which part of the step's energy had flowed at a boundary; where it cannot, energy flows evenly.
+        """
         self._at_here = True
         if self.at is None:
             self._begin(at)
@@ -80,7 +87,7 @@ class Cutter:
         total = self._total_wh + energy_wh
         while at >= self._end:
             unread = self._end < self.at or (span > self._gap_s and at != self._end)
-            self._close(cuts, self._total_at(self._end, at, total), unread, note)
+            self._close(cuts, self._total_at(self._end, at, total, share), unread, note)
         self._total_wh, self.at = total, at
         return cuts
 
@@ -96,8 +103,8 @@ class Cutter:
         if at == self._start_at:
             self._start_wh, self._reason = self._total_wh, ""
 
-    def _total_at(self, boundary: int, at: float, total: float) -> float:
-        """The total at a boundary, on the line of the step from `self.at` to `at`.
+    def _total_at(self, boundary: int, at: float, total: float, share: Share | None) -> float:
+        """The total at a boundary, by its share or on the line of the step from `self.at` to `at`.
 
         After the wall clock was set, the boundary may lie before that step: then on the line since the interval began.
         """
@@ -105,6 +112,8 @@ class Cutter:
         if boundary == at:
             return total
         if boundary >= self.at:
+            if share is not None and (part := share(boundary, total - self._total_wh)) is not None:
+                return self._total_wh + (total - self._total_wh) * part
             return self._total_wh + (total - self._total_wh) * (boundary - self.at) / (at - self.at)
         if self._start_wh is None or boundary <= self._start_at:
             return self._total_wh

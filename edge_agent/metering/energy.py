@@ -7,6 +7,7 @@ from typing import Any
 
 from edge_agent.metering.counters import AHEAD_S, CounterTrack
 from edge_agent.metering.cutter import Cut, Cutter
+from edge_agent.metering.shape import PowerShape, refinement_of, shaped, trapezoid
 from edge_agent.metering.stored import instant, number
 from edge_agent.model.clock import utc_text
 from edge_agent.model.measurements import Counter, EnergyInterval, Quantity
@@ -18,12 +19,17 @@ NOISE_SHARE = 0.02  # or this share of what it draws; more is no noise of its me
 class CounterEnergy:
     """One energy of one measuring point, from its counter."""
 
-    __slots__ = ("_cutter", "_interval_s", "_point_id", "_quantity", "_track")
+    __slots__ = ("_cutter", "_interval_s", "_point_id", "_power", "_refinement", "_track", "quantity")
 
-    def __init__(self, point_id: str, quantity: Quantity, counter: Counter, interval_s: int, gap_s: float, time_zone: tzinfo = UTC) -> None:
-        self._point_id, self._quantity, self._interval_s = point_id, quantity, interval_s
+    def __init__(
+        self, point_id: str, quantity: Quantity, counter: Counter, interval_s: int, gap_s: float, time_zone: tzinfo = UTC, *, power_sign: int = 0
+    ) -> None:
+        """`power_sign`: the direction of the power that `note_power` is told; 0: there is none."""
+        self._point_id, self.quantity, self._interval_s = point_id, quantity, interval_s
         self._track = CounterTrack(counter, gap_s, time_zone)
         self._cutter = Cutter(interval_s, gap_s)
+        self._power = PowerShape(power_sign, interval_s, gap_s) if power_sign else None
+        self._refinement = refinement_of(counter.step_wh) if power_sign else None
 
     @property
     def was_read(self) -> bool:
@@ -34,13 +40,24 @@ class CounterEnergy:
         """Leaves the intervals up to `end` to what stood in for the counter."""
         self._cutter.begin_after(end)
 
+    def note_power(self, at: float, watts: float) -> None:
+        """A reading of the power beside the counter."""
+        if self._power is not None:
+            self._power.note(at, watts)
+
     def feed(self, at: float, wh: float) -> list[EnergyInterval]:
         """A reading of the counter. Returns the intervals that it completes."""
+        since, share = self._track.at, None
         steps = self._track.feed(at, wh)
         if not steps:
             return []
-        cuts = [cut for step in steps for cut in self._cutter.add(*step)]
-        return _intervals(self._point_id, self._quantity, cuts, self._interval_s) if cuts else []
+        if self._power is not None:
+            steps = shaped(steps, since, self._power, self._refinement)
+            share = self._power.share if len(steps) == 1 else None
+        cuts = [cut for step in steps for cut in self._cutter.add(*step, share)]
+        if self._power is not None:
+            self._power.begin(steps[-1].at)
+        return _intervals(self._point_id, self.quantity, cuts, self._interval_s) if cuts else []
 
     def overdue(self, now: float) -> list[EnergyInterval]:
         """Nothing: a counter bridges any silence, so its intervals wait."""
@@ -50,26 +67,43 @@ class CounterEnergy:
         """Re-dates what was read since `restore`: the wall clock was set by that many seconds."""
         self._track.shift(offset_s)
         self._cutter.shift(offset_s)
+        if self._power is not None:
+            self._power.forget()
 
     def begin_anew(self) -> None:
         """Another counter is read from now on: nothing is counted across."""
         self._track.begin_anew()
         self._cutter.begin_anew()
+        if self._power is not None:
+            self._power.forget()
+        if self._refinement is not None:
+            self._refinement.begin_anew()
 
     def forget_future(self, now: float) -> None:
         """Begins anew with what is dated too far ahead of `now`."""
         self._track.forget_future(now)
         self._cutter.forget_future(now)
+        if self._power is not None:
+            self._power.forget_future(now)
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as JSON has it."""
-        return {"counter": self._track.state(), "cut": self._cutter.state()}
+        found: dict[str, Any] = {"counter": self._track.state(), "cut": self._cutter.state()}
+        if self._power is not None:
+            found["power"] = self._power.state()
+        if self._refinement is not None:
+            found["refinement"] = self._refinement.state()
+        return found
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on where `state` was taken; the state of another kind of energy is no use."""
         if "counter" in state:
             self._track.restore(state["counter"])
             self._cutter.restore(state["cut"])
+        if self._power is not None and "power" in state and "counter" in state:
+            self._power.restore(state["power"])
+        if self._refinement is not None and "refinement" in state:
+            self._refinement.restore(state["refinement"])
 
 
 class PowerEnergy:
@@ -165,17 +199,6 @@ class PowerEnergy:
             self._read_here = False
             for quantity, cutter in self._cutters.items():
                 cutter.restore(state["cuts"][quantity.value])
-
-
-def trapezoid(before_w: float, after_w: float, span_s: float) -> tuple[float, float]:
-    """Wh above and below zero of a line from one power to another, both as positive numbers."""
-    if before_w >= 0 and after_w >= 0:
-        return (before_w + after_w) * span_s / 7200, 0.0
-    if before_w <= 0 and after_w <= 0:
-        return 0.0, -(before_w + after_w) * span_s / 7200
-    rise = abs(before_w) + abs(after_w)
-    up, down = max(before_w, after_w), -min(before_w, after_w)
-    return up * up / rise * span_s / 7200, down * down / rise * span_s / 7200
 
 
 def _intervals(point_id: str, quantity: Quantity, cuts: list[Cut], interval_s: int) -> list[EnergyInterval]:

@@ -7,7 +7,7 @@ from datetime import UTC, tzinfo
 from math import floor
 from typing import Any, NamedTuple
 
-from edge_agent.metering.balance import Source, energy_sources, gauges
+from edge_agent.metering.balance import Source, energy_sources, gauges, power_beside
 from edge_agent.metering.changes import Changes
 from edge_agent.metering.counters import AHEAD_S
 from edge_agent.metering.cutter import grid_end
@@ -32,7 +32,7 @@ class _Metered(NamedTuple):
 class PointMeter:
     """Meters one point. `closed` says that gauges were settled, for the house's powers."""
 
-    __slots__ = ("_changes", "_closed", "_end", "_energies", "_gauges", "_held", "_held_here", "_interval_s", "_point", "id", "was_read")
+    __slots__ = ("_beside", "_changes", "_closed", "_end", "_energies", "_gauges", "_held", "_held_here", "_interval_s", "_point", "id", "was_read")
 
     def __init__(self, point: MeterPoint, hybrid: bool, interval_s: int, poll_s: float, time_zone: tzinfo = UTC) -> None:
         self.id = point.id
@@ -40,6 +40,11 @@ class PointMeter:
         self._interval_s = interval_s
         gap_s = max(3 * poll_s, point.stale_after_s, 60.0)
         self._energies = _energies(point, energy_sources(point, hybrid), interval_s, gap_s, time_zone)
+        self._beside = tuple(
+            (metered.energy, power[0])
+            for metered in self._energies
+            if isinstance(metered.energy, CounterEnergy) and (power := power_beside(metered.energy.quantity, point.quantities))
+        )
         self._gauges = gauges(point, hybrid)
         self._changes = Changes(point)
         self._held: dict[Quantity, tuple[float, float]] = {}  # the last value of each gauge and when it was true
@@ -75,6 +80,10 @@ class PointMeter:
         self._held.update(fresh)
         self._held_here.update(fresh)
         good = bool(fresh)
+        for counted, power in self._beside:
+            reading = readings.get(power)
+            if reading is not None and (number := reading.number) is not None and reading.at <= latest:
+                counted.note_power(reading.at, number)
         for _, quantity, energy, unless in self._energies:
             if unless is not None and unless.was_read:
                 continue
@@ -188,13 +197,15 @@ def _passed_on(intervals: list[EnergyInterval], unless: CounterEnergy | None) ->
     return intervals
 
 
+def _counter(point: MeterPoint, source: Source, interval_s: int, gap_s: float, time_zone: tzinfo) -> CounterEnergy:
+    power = power_beside(source.energy, point.quantities)
+    counter = point.counters.get(source.read, Counter())
+    return CounterEnergy(point.id, source.energy, counter, interval_s, gap_s, time_zone, power_sign=power[1] if power else 0)
+
+
 def _energies(point: MeterPoint, sources: tuple[Source, ...], interval_s: int, gap_s: float, time_zone: tzinfo) -> tuple[_Metered, ...]:
     """What meters each energy. Counters come first; both directions of one power are integrated together."""
-    counters = {
-        source.energy: CounterEnergy(point.id, source.energy, point.counters.get(source.read, Counter()), interval_s, gap_s, time_zone)
-        for source in sources
-        if not source.sign
-    }
+    counters = {source.energy: _counter(point, source, interval_s, gap_s, time_zone) for source in sources if not source.sign}
     found = [_Metered(source.energy.value, source.read, counters[source.energy]) for source in sources if not source.sign]
     one_way = point.role not in (Role.GRID, Role.PV, Role.BATTERY)
     signed: dict[Quantity, dict[int, Quantity]] = {}

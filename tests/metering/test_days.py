@@ -242,6 +242,19 @@ def totals(zone: str, interval_s: int, begin: int, end: int) -> list[DayTotal]:
     return [total for at in range(begin + interval_s, end + 1, interval_s) for total in sums.add("x", at, (float(interval_s),))]
 
 
+def test_a_day_that_was_given_away_is_not_given_again() -> None:
+    """When the clock goes back over midnight: also after a restart, and nothing of it gets into the next day."""
+    rule, midnight = DayRule(UTC, 0.97, 0.25), 1_799_971_200
+    sums = Days(900, rule)
+    yesterday = range(midnight - 86_400 + 900, midnight + 1, 900)
+    assert [total.sums for end in yesterday for total in sums.add("x", end, (1.0,))] == [(96.0,)]
+    after = Days(900, rule)
+    after.restore(json.loads(json.dumps(sums.state())))
+    assert [total for end in yesterday for total in after.add("x", end, (5.0,))] == []
+    today = range(midnight + 900, midnight + 86_401, 900)
+    assert [total.sums for end in today for total in after.add("x", end, (2.0,))] == [(192.0,)]
+
+
 def test_where_the_clocks_skip_midnight_the_day_begins_when_they_do_so() -> None:
     zone = "America/Havana"  # at 0:00 on 2026-03-08 it is 1:00
     begin = at("2026-03-07", zone)
@@ -272,7 +285,7 @@ def test_days_of_a_clock_that_was_ahead_block_nothing() -> None:
 )
 def test_days_add_up_to_their_intervals(energies: list[int], restarts: set[int], start: int, zone: str) -> None:
     """Over both changes of the clocks, wherever the agent is restarted; each whole day once."""
-    rule = DayRule(ZoneInfo(zone), 0.97, 0.25)
+    rule = DayRule(ZoneInfo(zone), 1.0, 0.25)
     sums, begin = Days(900, rule), at("2026-03-27", "UTC") + 900 * start
     found: list[DayTotal] = []
     for number, mwh in enumerate(energies):
