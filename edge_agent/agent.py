@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ RELOAD_FINISH_S = 3.5  # for an upload in flight when the site file is read anew
 class Agent:
     """One house. `run` returns when `stop` is set, with everything that was measured on disk."""
 
-    def __init__(self, site: Site, clock: Clock) -> None:
+    def __init__(self, site: Site, clock: Clock, remember: Callable[[Site], None] = lambda _: None) -> None:
+        """`remember` is given each site file that is read anew and right."""
         self._site = site
         self._clock = clock
+        self._remember = remember
         self._reload = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
-        self._shift: Shift | None = None
+        self.shift: Shift | None = None
         self._began = clock.monotonic()
 
     def reload(self) -> None:
@@ -53,9 +56,10 @@ class Agent:
         if (site.database, site.max_size) != (self._site.database, self._site.max_size):
             log.error("storage: cannot change while the agent runs; restart it. The site file from before stays in force")
             return
-        if self._shift is not None and self._shift.holds_unstored:
+        if self.shift is not None and self.shift.holds_unstored:
             log.error("the site file was not taken over: the queue cannot be written, and what is held in memory would be lost")
             return
+        await asyncio.to_thread(self._remember, site)
         self._site = site
         self._reload.set()
 
@@ -82,11 +86,11 @@ class Agent:
                 ):
                     while not stop.is_set():
                         self._reload.clear()
-                        async with Shift.started(self._site, self._clock, outbox) as self._shift:
-                            await _first_of(stop, self._reload, self._shift.failure)
+                        async with Shift.started(self._site, self._clock, outbox) as self.shift:
+                            await _first_of(stop, self._reload, self.shift.failure)
                             if not stop.is_set():
-                                self._shift.uploader.finish_s = RELOAD_FINISH_S
-                        self._shift = None
+                                self.shift.uploader.finish_s = RELOAD_FINISH_S
+                        self.shift = None
             finally:
                 await outbox.close()
 
@@ -104,14 +108,14 @@ class Agent:
 
     async def _answer_reload(self, request: dict[str, Any]) -> Answer:
         """Answers when the site file is in force, or was refused."""
-        before = self._shift
+        before = self.shift
         self.reload()
         assert self._reloading is not None
         await self._reloading
         async with asyncio.timeout(RELOAD_ANSWER_S):
-            while self._reload.is_set() or self._shift is None:
+            while self._reload.is_set() or self.shift is None:
                 await asyncio.sleep(0.05)
-        return {"taken": self._shift is not before}
+        return {"taken": self.shift is not before}
 
     async def _answer_balance(self, request: dict[str, Any]) -> Answer:
         return await self._working_shift.check_balance(float(request.get("seconds") or 0))
@@ -130,14 +134,14 @@ class Agent:
 
     @property
     def _working_shift(self) -> Shift:
-        if self._shift is None:
+        if self.shift is None:
             raise EdgeAgentError("the agent is starting; ask again in a moment")
-        return self._shift
+        return self.shift
 
     def _answer_queue(self, outbox: Outbox) -> Handler:
         async def answer(request: dict[str, Any]) -> Answer:
             result = await outbox.call(lambda queue: queue_answer(queue, request))
-            uploader = self._shift.uploader if self._shift is not None else None
+            uploader = self.shift.uploader if self.shift is not None else None
             if uploader is not None and "retried" in result:
                 uploader.wake()
             if uploader is not None and "stats" in result:
@@ -159,12 +163,8 @@ async def _first_of(stop: asyncio.Event, reload: asyncio.Event, failure: asyncio
             one.cancel()
 
 
-async def run_agent(path: Path, clock: Clock) -> None:
-    """`edge-agent run`: one agent for a site file, stopped by SIGTERM or SIGINT, made to re-read it by SIGHUP."""
+async def run_agent(path: Path, clock: Clock, stop: asyncio.Event) -> None:
+    """One agent for a site file, until `stop` is set; made to re-read it by SIGHUP."""
     agent = Agent(load_site(path), clock)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, agent.reload)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, agent.reload)
     await agent.run(stop)

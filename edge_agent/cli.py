@@ -166,11 +166,11 @@ def _log_to_stderr(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from edge_agent.agent import run_agent
     from edge_agent.model.clock import SystemClock
+    from edge_agent.service import run
 
     os.umask(0o027)  # what a house uses and when is nobody else's business
-    asyncio.run(run_agent(options.config, SystemClock()))
+    asyncio.run(run(options.config, SystemClock()))
     return 0
 
 

@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from edge_agent import __version__
@@ -31,8 +31,9 @@ from edge_agent.model.measurements import MeterPoint, Outcome, Role, Sample
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.profiles.meaning import meanings, measurements, meter_points
 from edge_agent.profiles.setup import DeviceSetup
+from edge_agent.pulse import Pulse
 from edge_agent.status.document import Status
-from edge_agent.status.facts import facts_of
+from edge_agent.status.facts import DeviceFacts, facts_of
 from edge_agent.status.gather import Known, status_of
 from edge_agent.unknown_values import UnknownValues
 
@@ -44,6 +45,7 @@ CLOCK_STEP_S = 2.0  # wall and monotonic time further apart than this between tw
 GATHER_S = 0.5  # what closes within this time of each other is stored in one transaction
 RETRY_STORE_S = 10.0  # between attempts to write a queue that could not be written
 LOOK_S = 60.0  # between two looks at what keeps house totals away
+TURN_S = 60.0  # a loop that takes longer to turn hangs
 READ_S = 120.0  # a device that takes longer for one round hangs: a slow bus of many units needs some ten seconds
 
 
@@ -83,6 +85,10 @@ class Shift:
         self._facts = facts_of(self._setups)
         self._faults: dict[str, str] = {}
         self._unknown = UnknownValues()
+        self.pulse = Pulse()
+        self.uploader.on_turn = lambda: self.pulse.beat("uploading", TURN_S)
+        for loop in ("uploading", "the queue"):
+            self.pulse.beat(loop, TURN_S)
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._drift = clock.now() - clock.monotonic()
 
@@ -115,6 +121,29 @@ class Shift:
         if not task.cancelled() and (error := task.exception()) is not None and not self.failure.done():
             self.failure.set_exception(error)
 
+    # how it stands, for whoever watches it
+
+    async def show_life(self) -> None:
+        """Lets the uploader and the queue's thread turn; `pulse` tells when they do not."""
+        self.uploader.turn()
+        with contextlib.suppress(StorageError):  # it answers; that it cannot write is known from storing
+            await self._outbox.call(lambda _: None)
+        self.pulse.beat("the queue", TURN_S)
+
+    @property
+    def site(self) -> Site:
+        """The site file in force."""
+        return self._site
+
+    @property
+    def device_facts(self) -> Mapping[str, DeviceFacts]:
+        """What is known of each device's polls."""
+        return self._facts
+
+    def monotonic(self) -> float:
+        """The time by which the facts are dated."""
+        return self._clock.monotonic()
+
     async def _end(self, upload: asyncio.Task[None]) -> None:
         """Stores the open interval, lets an upload in flight settle, and lets go of the devices."""
         async with self._storing:  # so that what is cancelled only sleeps
@@ -146,6 +175,7 @@ class Shift:
             self._report_missing()
             now = self._clock.now()
             due = (math.floor(max(now, due if due - now < period else 0) / period + 1e-6) + 1) * period
+            self.pulse.beat(f"polling every {period:g} s", max(0.0, due - now) + TURN_S)
             await self._clock.sleep(max(0.0, due - now))
             self._watch_clock()
 

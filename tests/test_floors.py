@@ -32,8 +32,12 @@ FLOORS = [
     "balance_check",
     "control",
     "status",
+    "pulse",
+    "health",
+    "systemd",
     "shift",
     "agent",
+    "service",
 ]
 ONLY_MODEL = {"metering", "cloud", "outbox"}
 ONE_IMPORTER = {"pymodbus": "drivers/modbus_link.py", "paho": "drivers/mqtt_hub.py", "httpx": "uplink/", "sqlite3": "outbox/", "rich": "demo/"}

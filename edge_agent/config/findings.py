@@ -14,7 +14,8 @@ class Findings:
     """The mistakes and warnings of one file."""
 
     document: Document
-    path: Path
+    path: Path  # the site file: names of files count from its folder
+    profiles: Path  # but those of profiles from this one
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

@@ -58,7 +58,7 @@ def _setups(findings: Findings, site: SiteSection) -> Iterator[DeviceSetup]:
 
 def _profile(findings: Findings, device: DeviceSection, at: Location) -> DeviceProfile | None:
     try:
-        return load_profile(device.profile, beside=findings.path.parent)
+        return load_profile(device.profile, beside=findings.profiles)
     except ConfigError as error:
         for problem in error.problems:
             if problem.line:  # a mistake inside a profile of the installer's own

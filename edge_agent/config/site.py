@@ -43,14 +43,18 @@ class Site:
     mqtt: MqttSettings | None
     devices: tuple[DeviceSetup, ...]
     warnings: tuple[str, ...]
+    remark: str = ""  # why this is not what stands in the file
 
 
-def load_site(path: Path) -> Site:
-    """The site file, checked with the profiles it names. Raises ConfigError with every mistake at once."""
-    document = read_document(path)
+def load_site(path: Path, copy: Path | None = None) -> Site:
+    """The site file, checked with the profiles it names. Raises ConfigError with every mistake at once.
+
+    From a `copy` only its text and the profiles beside it are taken; other files that it names count from `path`.
+    """
+    document = read_document(copy or path)
     if secrets := written_secrets(document):
         raise ConfigError(secrets)
-    section, findings = _sections(document, path.resolve())
+    section, findings = _sections(document, path.resolve(), (copy or path.resolve()).parent)
     account = _account(findings, section.moost) if section.moost is not _UNREADABLE else None
     zone = time_zone_of(findings, section)
     building = building_of(findings, section)
@@ -86,7 +90,7 @@ def load_site(path: Path) -> Site:
 _UNREADABLE = MoostSection(customer_id="", building_id="", client_id="")  # stands for an account section with mistakes
 
 
-def _sections(document: Document, path: Path) -> tuple[SiteSection, Findings]:
+def _sections(document: Document, path: Path, profiles: Path) -> tuple[SiteSection, Findings]:
     """The file as its schema. Where parts break it the rest is read all the same, so that all mistakes come at once."""
     section, mistakes = examine(document, SiteSection)
     if section is None and isinstance(document.data, dict):
@@ -96,7 +100,7 @@ def _sections(document: Document, path: Path) -> tuple[SiteSection, Findings]:
         raise ConfigError(sorted(mistakes.values(), key=lambda problem: problem.line))
     if any(location[:1] == ("moost",) for location in mistakes):
         section = section.model_copy(update={"moost": _UNREADABLE})
-    return section, Findings(document, path, list(mistakes.values()))
+    return section, Findings(document, path, profiles, list(mistakes.values()))
 
 
 def _without(document: Document, mistakes: Iterable[Location]) -> Document:

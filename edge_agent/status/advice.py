@@ -16,7 +16,7 @@ STARTING_S = 60.0  # so long a device may take to be met after the start before 
 
 def advice(status: Status) -> list[Advice]:
     """Everything worth a word, what costs most first."""
-    return [*_storage(status), *_uploads(status), *_devices(status), *_totals(status), *_refused(status)]
+    return [*_site(status), *_storage(status), *_uploads(status), *_devices(status), *_totals(status), *_refused(status)]
 
 
 def health(status: Status) -> Health:
@@ -25,6 +25,11 @@ def health(status: Status) -> Health:
     if status["storage_failed"] or (started and status["devices"] and all(device["state"] == "silent" for device in status["devices"])):
         return "failing"
     return "degraded" if any(one["problem"] for one in status["advice"]) else "healthy"
+
+
+def _site(status: Status) -> Iterator[Advice]:
+    if status["site_remark"]:
+        yield _problem("site file", status["site_remark"])
 
 
 def _storage(status: Status) -> Iterator[Advice]:

@@ -91,5 +91,6 @@ class Status(TypedDict):
     devices: list[Device]
     uploads: Uploads
     queue: Stats
+    site_remark: str  # why what is in force is not what stands in the site file; empty: it is
     storage_failed: bool  # events are held in memory because the queue cannot be written
     totals_missing: dict[str, str]  # why there are no house totals, by role or measuring point

@@ -54,6 +54,7 @@ def status_of(known: Known) -> Status:
         devices=[_device(known, setup) for setup in site.devices],
         uploads=_uploads(known.uploads, known.queue["waiting"]),
         queue=known.queue,
+        site_remark=site.remark,
         storage_failed=known.storage_failed,
         totals_missing=dict(known.totals_missing),
     )

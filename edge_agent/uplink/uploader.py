@@ -49,6 +49,7 @@ class UploadStatus:
 
     at: float
     state: str  # "running", or why it waits
+    refused: bool  # it waits because the cloud refuses the credentials or all events
     accepted_at: float | None
     next_try_at: float | None
     in_flight: int
@@ -104,11 +105,16 @@ class Uploader:
         self._accepted_at: float | None = None
         self._accepted_live = self._accepted_historical = self._buried = 0
         self._possibly_doubled = 0  # not yet counted in the queue's file
+        self.on_turn: Callable[[], None] = lambda: None
         self.finish_s = 2.0  # real seconds for calls under way when the uploader is stopped; what is given up may arrive twice
 
     def wake(self) -> None:
         """New events are in the queue."""
         self._intake.stale()
+        self._nudge.set()
+
+    def turn(self) -> None:
+        """Lets the loop turn once, though nothing is new: `on_turn` shows that it can."""
         self._nudge.set()
 
     def status(self) -> UploadStatus:
@@ -118,6 +124,7 @@ class Uploader:
         return UploadStatus(
             at=now,
             state=f"waiting: {self._gate.reason}" if doubtful else "running",
+            refused=self._gate.cause in (Cause.REFUSED, Cause.CREDENTIALS),
             accepted_at=self._accepted_at,
             next_try_at=now + self._gate.wait_s if doubtful else None,
             in_flight=len(self._jobs),
@@ -142,6 +149,7 @@ class Uploader:
         try:
             while not stop.is_set():
                 self._nudge.clear()
+                self.on_turn()
                 try:
                     if not loaded:
                         await self._load()

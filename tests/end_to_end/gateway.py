@@ -83,9 +83,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running(gateway: Gateway) -> AsyncIterator[Gateway]:
+async def running(gateway: Gateway, environment: dict[str, str] | None = None) -> AsyncIterator[Gateway]:
     """The agent for as long as the block runs; killed if the block fails."""
-    await gateway.start()
+    await gateway.start(environment)
     try:
         yield gateway
     finally:

@@ -79,6 +79,7 @@ def healthy() -> Status:
             buried=0,
         ),
         queue=queue(),
+        site_remark="",
         storage_failed=False,
         totals_missing={},
     )
