@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ def parser() -> argparse.ArgumentParser:
     run = _command(commands, "run", _run, "run the agent until it is stopped")
     run.add_argument("--verbose", action="store_true", help="log what is usually not worth a line")
 
-    _command(commands, "check", _check, "check the site file and the profiles it names")
+    check = _command(commands, "check", _check, "check the site file and the profiles it names")
+    check.add_argument("--json", action="store_true", help="print JSON")
 
     read = _command(commands, "read", _read, "show one reading of each point now")
     read.add_argument("device", nargs="?", default="", metavar="DEVICE", help="the device's id (default: all)")
@@ -96,6 +98,9 @@ def parser() -> argparse.ArgumentParser:
 
     restore = _command(commands, "restore", _restore, "make this the gateway of a house from its backup")
     add_restore_options(restore)
+
+    bundle = _command(commands, "support-bundle", _support_bundle, "write what helps an operator to help into one file, without secrets")
+    bundle.add_argument("file", nargs="?", type=Path, metavar="FILE", help="where to write it (default: edge-agent-support-DATE.tar.gz)")
 
     queue = _command(commands, "queue", _queue, "show and mend the queue of events")
     queue.add_argument(
@@ -177,6 +182,8 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from edge_agent.config import load_site
 
+    if options.json:
+        return _check_as_json(options.config)
     site = load_site(options.config)
     for warning in site.warnings:
         print(f"{options.config}: warning: {warning}")
@@ -184,6 +191,19 @@ def _check(options: argparse.Namespace) -> int:
         f"{options.config}: ok: {len(site.devices)} devices ({', '.join(setup.id for setup in site.devices)}) for building {site.account.building_id}"
     )
     return 0
+
+
+def _check_as_json(config: Path) -> int:
+    from edge_agent.config import load_site
+
+    answer: dict[str, Any] = {"file": str(config), "problems": [], "warnings": [], "devices": []}
+    try:
+        site = load_site(config)
+        answer |= {"warnings": list(site.warnings), "devices": [setup.id for setup in site.devices]}
+    except ConfigError as error:
+        answer["problems"] = [asdict(problem) for problem in error.problems]
+    print(json.dumps(answer, indent=2, ensure_ascii=False))
+    return 1 if answer["problems"] else 0
 
 
 def _read(options: argparse.Namespace) -> int:
@@ -263,6 +283,12 @@ def _backup(options: argparse.Namespace) -> int:
 
 def _restore(options: argparse.Namespace) -> int:
     from edge_agent.backup.restore import run
+
+    return run(options)
+
+
+def _support_bundle(options: argparse.Namespace) -> int:
+    from edge_agent.support import run
 
     return run(options)
 

@@ -26,14 +26,14 @@ class Gateway:
         self.folder = folder
         self.site = folder / "agent.yaml"
         self.log = folder / "agent.log"
-        self._cloud = cloud
+        self.cloud = cloud
         self.process: asyncio.subprocess.Process | None = None
         (folder / "client-secret").write_text(CLIENT_SECRET)
         (folder / "client-secret").chmod(0o600)
 
     def write_site(self, devices: list[str], **sections: str) -> None:
         """A site file with a cloud on this machine and intervals of two seconds; `sections` replace or add some."""
-        account = f"base_url: '{self._cloud.url}', customer_id: {CUSTOMER_ID}, building_id: {BUILDING_ID}, client_id: {CLIENT_ID}"
+        account = f"base_url: '{self.cloud.url}', customer_id: {CUSTOMER_ID}, building_id: {BUILDING_ID}, client_id: {CLIENT_ID}"
         parts = {
             "moost": f"{{{account}, client_secret_file: client-secret}}",
             "reporting": "{interval: 2s, poll_interval: 250ms}",
