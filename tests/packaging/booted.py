@@ -90,6 +90,7 @@ class Machine:
         self._binds = binds
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
+        self._cgroup = _cgroup_of_this_process() / f"edge-{os.getpid()}-{root.parent.parent.name}-{root.parent.name}"
 
     def boot(self, within_s: float = 60) -> None:
         """Starts the system and waits until systemd has started everything."""
@@ -105,6 +106,8 @@ class Machine:
         command += [f"--bind-ro={host}:{inside}" for host, inside in self._binds.items()]
         with (self.root.parent / "console").open("ab") as console:
             environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+            self._cgroup.mkdir()  # of its own: in a shared one the systemds of two machines stop each other's services
+            command = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self._cgroup / "cgroup.procs"), *command]
             self._nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment)
         deadline = time.monotonic() + within_s
         while not (self._find_leader() and self.run("systemctl is-system-running", check=False).stdout.strip() not in ("", "offline", "unknown")):
@@ -159,11 +162,32 @@ class Machine:
             _kill(pid)
         self._nspawn.wait(30)
         self._nspawn = None
+        deadline = time.monotonic() + 30
+        while not _removed(self._cgroup):
+            assert time.monotonic() < deadline, f"processes are left in {self._cgroup}"
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """Switches off, if it is on; nothing inside is asked."""
         if self._nspawn is not None:
             self.power_cut()
+
+
+def _cgroup_of_this_process() -> Path:
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    mounted = next(fields[1] for fields in mounts if fields[2] == "cgroup2")
+    own = next(line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    return Path(mounted) / own.lstrip("/")
+
+
+def _removed(cgroup: Path) -> bool:
+    """Removes a cgroup without processes and all below it."""
+    try:
+        for folder, _, _ in os.walk(cgroup, topdown=False):
+            os.rmdir(folder)
+    except OSError:
+        return False
+    return True
 
 
 def _kill(pid: int) -> None:
