@@ -170,7 +170,8 @@ def _sign(suite: Path, key: Path, valid_days: int) -> None:
 
 
 def _apt_ftparchive(folder: Path, *arguments: str) -> str:
-    return _run(["apt-ftparchive", "-o", "APT::FTPArchive::MD5=false", "-o", "APT::FTPArchive::SHA1=false", *arguments], folder).decode()
+    others = [part for name in ("MD5", "SHA1", "SHA512") for part in ("-o", f"APT::FTPArchive::{name}=false")]
+    return _run(["apt-ftparchive", *others, *arguments], folder).decode()
 
 
 def _gpg(home: Path, *arguments: str) -> bytes:

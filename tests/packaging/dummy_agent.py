@@ -29,7 +29,7 @@ WantedBy=multi-user.target
 AGENT = """\
 #!/bin/sh
 version=%(version)s broken=%(broken)s n=0
-[ $broken = crash ] && exit 1
+if [ $broken = crash ] || [ $broken = removal ]; then exit 1; fi
 if [ $broken = database ]; then echo "the queue cannot be read"; exit 1; fi
 [ $broken = never-ready ] && exec sleep 3600
 systemd-notify --ready
@@ -68,7 +68,8 @@ def dummy_deb(folder: Path, version: str, broken: str = "no", depends: str = "sy
         "DEBIAN/control": f"Package: edge-agent\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@example.invalid>\n"
         f"Depends: {depends}\nDescription: stand-in\n with more words\n .\n than one line\n",
         "DEBIAN/postinst": FAILING % "configured" if broken == "postinst" else POSTINST,
-        "DEBIAN/prerm": FAILING % "removed" if broken == "prerm" else "#!/bin/sh\nexit 0\n",
+        "DEBIAN/prerm": FAILING % "removed" if broken == "removal" else "#!/bin/sh\nexit 0\n",
+        "DEBIAN/postrm": FAILING % "removed" if broken == "removal" else "#!/bin/sh\nexit 0\n",
         "DEBIAN/conffiles": "/etc/edge-agent/example.conf\n",
         "etc/edge-agent/example.conf": "as shipped\n",
         "usr/lib/edge-agent/agent": AGENT % {"version": version, "broken": broken},

@@ -1,0 +1,168 @@
+"""A gateway with the updater, its operator's repository, and what both do to each other."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.packaging.booted import RELEASES, Machine, machine, need_booted_systems
+from tests.packaging.dummy_agent import dummy_deb
+
+PACKAGING = Path(__file__).parents[2] / "packaging"
+ADDRESS = "http://127.0.0.1:8000"
+STATE = "/var/lib/edge-agent-updater"
+SOAK_S = 8
+_SERVER = f"""\
+[Service]
+ExecStart=/usr/bin/python3 -m http.server --bind 127.0.0.1 --directory /srv/repository 8000
+[Install]
+WantedBy=multi-user.target
+[Unit]
+Description=the operator's web server at {ADDRESS}
+"""
+
+
+class Operator:
+    """Somebody with a key, a folder of debs and a repository."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.debs, self.repository, self.key = folder / "DEBS", folder / "REPOSITORY", folder / "KEY"
+        self.repository.mkdir(parents=True)
+        self.debs.mkdir()
+        self._phases: dict[str, int] = {}
+        self._number = 0
+        self.command("key", "KEY")
+
+    def command(self, *words: str) -> None:
+        """Runs the operator's command."""
+        command = [sys.executable, str(PACKAGING / "repository" / "repository.py"), *words]
+        done = subprocess.run(command, cwd=self.folder, text=True, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def build(self, broken: str = "no") -> tuple[str, Path]:
+        """A new version of the agent, higher than all before, not published."""
+        self._number += 1
+        version = f"1.{self._number}.0"
+        folder = self.folder / "built"
+        folder.mkdir(exist_ok=True)
+        return version, dummy_deb(folder, version, broken)
+
+    def release(self, broken: str = "no", percent: int = 100) -> str:
+        """Publishes a new version of the agent; the version."""
+        version, deb = self.build(broken)
+        shutil.move(deb, self.debs)
+        self.phase(version, percent)
+        return version
+
+    def phase(self, version: str, percent: int) -> None:
+        """Publishes with another share for a version."""
+        self._phases[version] = percent
+        lines = [f"edge-agent {name} {share}\n" for name, share in self._phases.items()]
+        (self.debs / "phases").write_text("".join(lines))
+        self.publish()
+
+    def publish(self) -> None:
+        """Publishes what is there."""
+        self.command("publish", "DEBS", "REPOSITORY", "KEY")
+
+
+class Gateway:
+    """A booted system with agent and updater."""
+
+    def __init__(self, system: Machine, operator: Operator) -> None:
+        self.system = system
+        self.operator = operator
+        self.run = system.run
+        self.wait_for = system.wait_for
+
+    def install(self, agent: Path, updater: Path) -> None:
+        """Boots, and installs as an installer would; checks in tests are quicker than in the field."""
+        self.system.boot()
+        (self.system.root / "etc/systemd/system/repository.service").write_text(_SERVER)
+        for deb in (agent, updater):
+            shutil.copy(deb, self.system.root / "root")
+        self.run("systemctl enable --now repository && apt-get install -y /root/*.deb")
+        self.set("WINDOW", "always")
+        self.set("SOAK", str(SOAK_S))
+        self.wait_for("systemctl is-active edge-agent && test -e /run/edge-agent/health.json")
+
+    def set(self, name: str, value: str) -> None:
+        """Changes a line of the updater's settings."""
+        self.run(f"sed -i 's|^{name}=.*|{name}={value}|' /etc/edge-agent-updater/updater.conf")
+
+    def look(self) -> dict[str, str]:
+        """Looks for updates now; how that went."""
+        self.run("systemctl start edge-agent-update")
+        return self.read("check")
+
+    def read(self, name: str) -> dict[str, str]:
+        """One of the updater's key=value files; empty when it is not there."""
+        lines = self.run(f"cat {STATE}/{name}", check=False).stdout.splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def settled(self, within_s: float = 60) -> dict[str, str]:
+        """Waits until the gate has judged; its report."""
+        self.wait_for(f"test ! -e {STATE}/pending && ! systemctl is-active edge-agent-gate", within_s)
+        return self.read("report")
+
+    def installed(self) -> str:
+        """The installed version; what is not whole is an assertion."""
+        assert self.run("dpkg --audit").stdout == ""
+        status = self.run("dpkg-query -W -f '${db:Status-Abbrev}${Version}' edge-agent").stdout
+        assert status.startswith("ii "), status
+        return status.removeprefix("ii ")
+
+    def running(self, within_s: float = 30) -> str:
+        """The version that says of itself that it runs."""
+        text = self.wait_for("systemctl is-active --quiet edge-agent && cat /run/edge-agent/health.json", within_s)
+        found = re.search(r'"version": "([^"]+)"', text)
+        assert found, text
+        return found[1]
+
+    def journal(self) -> str:
+        """What the updater wrote into the journal since boot."""
+        return self.run("journalctl -b -t edge-agent-updater -o cat --no-pager").stdout
+
+
+Story = Callable[[Gateway], None]
+
+
+@contextmanager
+def gateways(folder: Path) -> Iterator[list[Gateway]]:
+    """A gateway of each Debian release with its own operator, the agent in its first version."""
+    need_booted_systems()
+    with ExitStack() as stack:
+        made = []
+        for release in RELEASES:
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-", dir=folder)))
+            operator = Operator(home)
+            system = stack.enter_context(machine(release, home / "machine", {operator.repository: "/srv/repository"}))
+            made.append(Gateway(system, operator))
+        on_all(made, _install)
+        yield made
+
+
+def _install(gateway: Gateway) -> None:
+    operator = gateway.operator
+    built = subprocess.run(
+        [str(PACKAGING / "updater" / "build"), str(operator.folder), ADDRESS, str(operator.key / "repository.gpg")],
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    gateway.install(operator.build()[1], Path(built.stdout.strip()))
+
+
+def on_all(gateways: list[Gateway], story: Story) -> None:
+    """Plays a story on all gateways side by side: most of it is waiting."""
+    with ThreadPoolExecutor(len(gateways)) as pool:
+        for told in [pool.submit(story, gateway) for gateway in gateways]:
+            told.result()
