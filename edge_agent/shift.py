@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 from edge_agent import __version__
 from edge_agent.cloud.mapping import to_events
-from edge_agent.cloud.vocabulary import device_type_of
 from edge_agent.config import Site
 from edge_agent.devices import Devices
 from edge_agent.handover import RESTORED, sent_until
@@ -53,6 +52,7 @@ class Shift:
     """The time during which one site file is in force."""
 
     def __init__(self, site: Site, clock: Clock, outbox: Outbox, metering_state: Any, memory: Memory, sent_until: float = 0.0) -> None:
+        from edge_agent.building import BuildingKeeper
         from edge_agent.uplink.client import MoostClient
         from edge_agent.uplink.uploader import Uploader
 
@@ -67,7 +67,6 @@ class Shift:
         self._told: set[str] = set()
         self._look_at = clock.monotonic() + LOOK_S
         self._asked: set[asyncio.Task[Any]] = set()
-        self._points_changed = asyncio.Event()
         self._setups = {setup.id: setup for setup in site.devices}
         self._rows = {setup.id: meanings(setup) for setup in site.devices}
         self._points: dict[str, MeterPoint] = {}
@@ -76,6 +75,7 @@ class Shift:
         self._devices = Devices(site.devices, site.mqtt, clock, memory.serials)
         memory.remind(self._devices.drivers)
         self._client = MoostClient(site.account, clock)
+        self._building = BuildingKeeper(site, clock, self._client, outbox, lambda: self._points.values())
         self.uploader = Uploader(outbox, self._client, site.upload, clock, site.interval_s)
         self._pending: list[Event] = []
         self._flushing: asyncio.Task[None] | None = None
@@ -104,7 +104,7 @@ class Shift:
         log.info("edge-agent %s: %d devices, building %s, queue %s", __version__, len(site.devices), site.account.building_id, site.database)
         stop = asyncio.Event()
         upload = asyncio.create_task(shift.uploader.run(stop), name="upload")
-        loops = [*shift._poll_loops(), asyncio.create_task(shift._register(), name="register")]
+        loops = [*shift._poll_loops(), asyncio.create_task(shift._building.run(lambda: shift._devices.hub), name="register")]
         for task in (upload, *loops):
             task.add_done_callback(shift._on_end_of_loop)
         try:
@@ -221,7 +221,7 @@ class Shift:
             return
         self._memory.roles[setup.id] = sorted(roles)
         self._metering = self._new_metering(self._metering.state())
-        self._points_changed.set()
+        self._building.points_changed()
 
     def _new_metering(self, state: Any) -> Metering:
         """Metering of the measuring points that are there, as far as is known."""
@@ -296,6 +296,7 @@ class Shift:
                 queue=await self._outbox.stats(),
                 storage_failed=self._storage_failed,
                 totals_missing=self._metering.missing(),
+                building_problems=self._building.problems(),
             )
         )
 
@@ -403,26 +404,6 @@ class Shift:
             log.error("%s; %d events are held in memory until the queue can be written", error, len(self._pending))
         self._storage_failed = True
         return False
-
-    # the building
-
-    async def _register(self) -> None:
-        """Creates or updates the building as soon as the cloud lets it, and again when a device turns out to have other roles."""
-        if self._site.building is None:
-            return
-        from edge_agent.uplink.registration import keep_registered
-
-        while True:
-            self._points_changed.clear()
-            await keep_registered(self._client, self._site.building, self._cloud_devices(), self._outbox, self._clock)
-            await self._points_changed.wait()
-
-    def _cloud_devices(self) -> list[dict[str, str]]:
-        models = {setup.id: f"{setup.profile.spec.vendor} {next(iter(setup.profile.spec.models), '')}".strip() for setup in self._site.devices}
-        return [
-            {"id": point.id, "type": device_type_of(point.role, point.device_type).value, "name": point.name, "product_name": models[point.device_id]}
-            for point in self._points.values()
-        ]
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -31,6 +31,7 @@ FLOORS = [
     "planning",
     "balance_check",
     "control",
+    "building",
     "status",
     "pulse",
     "health",

@@ -1,40 +1,74 @@
-"""The building as the platform is to know it: address, time zone, tariff."""
+"""The building as the platform is to know it: address, time zone, tariff, whether it is active."""
 
 from __future__ import annotations
 
 import os
 import re
+import time
 import zoneinfo
 from collections.abc import Mapping
 from pathlib import Path
 
 from edge_agent.codec.human import nearest
+from edge_agent.codec.topics import topic_mistake
 from edge_agent.config.findings import Findings
 from edge_agent.config.schema import SiteSection, TariffSection
 from edge_agent.profiles.document import Location
+from edge_agent.uplink.prices import PriceSource, complaint_of
 from edge_agent.uplink.registration import Building
 
+_AT: Location = ("building", "tariff")
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _TIME = "([01][0-9]|2[0-3]):[0-5][0-9]"
 
 
 def building_of(findings: Findings, site: SiteSection) -> Building | None:
     """What registers the building; None when the file has no `building`. A time zone counts only when the file names it."""
-    if site.building is None:
+    if (section := site.building) is None:
         return None
-    tariff = _tariff(findings, site.building.tariff) if site.building.tariff else None
-    return Building(site.building.zip, site.building.city, site.building.country_code, site.time_zone, tariff)
+    tariff, prices = None, None
+    if section.tariff and section.tariff.type == "DYNAMIC":
+        prices = _prices(findings, site, section.tariff)
+    elif section.tariff:
+        tariff = _tariff(findings, section.tariff)
+    return Building(section.zip, section.city, section.country_code, site.time_zone, tariff, section.active, prices)
+
+
+def _prices(findings: Findings, site: SiteSection, tariff: TariffSection) -> PriceSource | None:
+    """Where a DYNAMIC tariff's prices come from. A file that is not (yet) good is a warning: another program writes it."""
+    if tariff.low_tariff:
+        findings.wrong((*_AT, "low_tariff"), "building.tariff: a DYNAMIC tariff has no low_tariff", "write type: DUAL")
+    if (tariff.file is None) == (tariff.topic is None):
+        findings.wrong(_AT, "building.tariff: a DYNAMIC tariff needs file: or topic:", "write file: prices.json, or topic: evcc/site/forecast/grid")
+        return None
+    if tariff.topic is not None:
+        if mistake := topic_mistake(tariff.topic) or ("holds a wildcard" if set("+#") & set(tariff.topic) else ""):
+            findings.wrong((*_AT, "topic"), f"building.tariff.topic: {mistake}")
+        elif site.mqtt is None:
+            findings.wrong((*_AT, "topic"), "building.tariff: a topic, but there is no broker", "write mqtt: {broker: mqtt://localhost:1883}")
+        return PriceSource(topic=tariff.topic, named=_named(tariff))
+    path = findings.path.parent / str(tariff.file)
+    if complaint := complaint_of(path, tariff.currency or "", time.time()):
+        findings.warnings.append(f"building.tariff: {path}: {complaint}")
+    return PriceSource(path, named=_named(tariff))
+
+
+def _named(tariff: TariffSection) -> dict[str, str]:
+    """What the file says of the prices, in the platform's words."""
+    named = {"minPrice": tariff.min_price, "maxPrice": tariff.max_price, "currency": tariff.currency}
+    return {key: value for key, value in named.items() if value is not None}
 
 
 def _tariff(findings: Findings, tariff: TariffSection) -> dict[str, object]:
     """The tariff as the platform writes it (guide, Tariff Configuration)."""
-    at: Location = ("building", "tariff")
-    prices = {"minPrice": tariff.min_price, "maxPrice": tariff.max_price, "currency": tariff.currency}
-    result: dict[str, object] = {"type": tariff.type, **{key: value for key, value in prices.items() if value is not None}}
+    result: dict[str, object] = {"type": tariff.type, **_named(tariff)}
+    for key in ("file", "topic"):
+        if getattr(tariff, key) is not None:
+            findings.wrong((*_AT, key), f"building.tariff: a {tariff.type} tariff has no {key}", "write type: DYNAMIC")
     if tariff.type == "DUAL":
-        result["dual"] = {"lowTariff": _windows(findings, tariff, at)}
+        result["dual"] = {"lowTariff": _windows(findings, tariff, _AT)}
     elif tariff.low_tariff:
-        findings.wrong((*at, "low_tariff"), "building.tariff: a SINGLE tariff has no low_tariff", "write type: DUAL")
+        findings.wrong((*_AT, "low_tariff"), "building.tariff: a SINGLE tariff has no low_tariff", "write type: DUAL")
     return result
 
 

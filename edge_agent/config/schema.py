@@ -25,13 +25,15 @@ class MoostSection(Section):
 
 
 class TariffSection(Section):
-    """The building's tariff. `low_tariff` gives each day's window: `monday: 19:00-07:00`."""
+    """The building's tariff. `low_tariff` gives each day's window: `monday: 19:00-07:00`. DYNAMIC prices come from a file or a topic."""
 
-    type: Literal["SINGLE", "DUAL"]
+    type: Literal["SINGLE", "DUAL", "DYNAMIC"]
     min_price: str | None = Field(None, pattern=r"^\d+(\.\d+)?$")
     max_price: str | None = Field(None, pattern=r"^\d+(\.\d+)?$")
     currency: str | None = Field(None, pattern=r"^[A-Z]{3}$")
     low_tariff: dict[Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"], str] = {}
+    file: str | None = None
+    topic: str | None = None
 
 
 class BuildingSection(Section):
@@ -40,6 +42,7 @@ class BuildingSection(Section):
     zip: str
     city: str
     country_code: str = Field(pattern=r"^[A-Z]{2}$")
+    active: bool | None = None
     tariff: TariffSection | None = None
 
 

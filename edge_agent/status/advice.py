@@ -16,7 +16,7 @@ STARTING_S = 60.0  # so long a device may take to be met after the start before 
 
 def advice(status: Status) -> list[Advice]:
     """Everything worth a word, what costs most first."""
-    return [*_site(status), *_storage(status), *_uploads(status), *_devices(status), *_totals(status), *_refused(status)]
+    return [*_site(status), *_storage(status), *_uploads(status), *_devices(status), *_totals(status), *_building(status), *_refused(status)]
 
 
 def health(status: Status) -> Health:
@@ -65,6 +65,11 @@ def _totals(status: Status) -> Iterator[Advice]:
     for what, reason in status["totals_missing"].items():
         if what not in silent and what.rpartition(".")[0] not in silent:
             yield _note(what, reason) if what == "remainder" else _problem(what, f"no house totals: {reason}")
+
+
+def _building(status: Status) -> Iterator[Advice]:
+    for problem in status["building_problems"]:
+        yield _problem("building", problem)
 
 
 def _refused(status: Status) -> Iterator[Advice]:

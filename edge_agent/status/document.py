@@ -93,4 +93,5 @@ class Status(TypedDict):
     queue: Stats
     site_remark: str  # why what is in force is not what stands in the site file; empty: it is
     storage_failed: bool  # events are held in memory because the queue cannot be written
+    building_problems: list[str]  # what is wrong with the building's data: it is refused, or there are no good prices
     totals_missing: dict[str, str]  # why there are no house totals, by role or measuring point

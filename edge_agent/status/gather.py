@@ -35,6 +35,7 @@ class Known:
     queue: Stats
     storage_failed: bool
     totals_missing: Mapping[str, str]
+    building_problems: Sequence[str] = ()
 
 
 def status_of(known: Known) -> Status:
@@ -57,6 +58,7 @@ def status_of(known: Known) -> Status:
         site_remark=site.remark,
         storage_failed=known.storage_failed,
         totals_missing=dict(known.totals_missing),
+        building_problems=list(known.building_problems),
     )
     status["advice"] = advice(status)
     status["health"] = health(status)

@@ -3,22 +3,28 @@
 Touches only what the file names: an update reads, merges into what the customer may set, and writes;
 what the platform computed is never written back. Devices that others attached stay; only those that this
 agent attached before and the file no longer has are dropped. Never deletes a building.
+
+Decision: `active: false` sets the guide's `deactivatedTimestamp` ("shall no longer receive notifications") and nothing else: metering
+and uploads go on, so that nothing is missing when the building is reactivated. Reactivation writes it as null, which ends it whether
+the platform's update replaces the whole or only what it is given.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_agent.cloud.tariff import same_ahead
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import StorageError
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.uplink.client import MoostClient
 from edge_agent.uplink.gate import Cause, Gate
+from edge_agent.uplink.prices import PriceSource
 from edge_agent.uplink.verdict import Kind, Verdict
 
 log = logging.getLogger(__name__)
@@ -47,13 +53,26 @@ _DEVICE = ("id", "type", "name", "product_name")
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """What the site file says of the building. `tariff` is the guide's object (type SINGLE or DUAL); None: not named, left alone."""
+    """What the site file says of the building. None: not named, left alone.
+
+    `tariff` is the guide's object; that of type DYNAMIC is made of the newest `prices`.
+    """
 
     zip: str
     city: str
     country_code: str
     time_zone: str | None = None
     tariff: Mapping[str, object] | None = None
+    active: bool | None = None
+    prices: PriceSource | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the platform shall have now: the building, and its devices as {id, type, name, product_name}."""
+
+    building: Building
+    devices: Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +92,9 @@ class Registration:
 _DONE = Verdict(Kind.ACCEPTED)
 
 
-async def register(client: MoostClient, building: Building, devices: Sequence[Mapping[str, str]], attached_before: AbstractSet[str]) -> Registration:
-    """One attempt. `devices` as {id, type, name, product_name}; `attached_before`: what an earlier registration attached."""
-    before = frozenset(attached_before)
+async def register(client: MoostClient, wish: Wanted, attached_before: AbstractSet[str], now: float) -> Registration:
+    """One attempt. `attached_before`: what an earlier registration attached; `now` in UTC epoch seconds."""
+    building, before = wish.building, frozenset(attached_before)
     changes: list[str] = []
     found = await client.get_building()
     if found.kind is Kind.MISSING:
@@ -87,19 +106,25 @@ async def register(client: MoostClient, building: Building, devices: Sequence[Ma
     known = _building_in(found)
     if known is None:
         return Registration(found if not found.accepted else _unread(found), before, tuple(changes))
-    wanted = merged(known, building)
+    wanted = merged(known, building, now)
     if wanted is not None:
         written = await client.update_building(wanted)
         if not written.accepted:
             return Registration(written, before, tuple(changes))
-        changes.append("updated")
-    complete = with_ours(known.get("devices"), devices, before)
+        changes.append(_change(known, wanted))
+    complete = with_ours(known.get("devices"), wish.devices, before)
     if complete is not None:
         written = await client.attach_devices(complete)
         if not written.accepted:
             return Registration(written, before, tuple(changes))
         changes.append("devices attached")
-    return Registration(_DONE, frozenset(one["id"] for one in devices), tuple(changes))
+    return Registration(_DONE, frozenset(one["id"] for one in wish.devices), tuple(changes))
+
+
+def _change(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """An update in a word."""
+    before, after = bool(known.get("deactivatedTimestamp")), bool(wanted.get("deactivatedTimestamp"))
+    return "updated" if before == after else "deactivated" if after else "reactivated"
 
 
 def _building_in(found: Verdict) -> Json | None:
@@ -131,7 +156,7 @@ def named(building: Building) -> Json:
     return attributes
 
 
-def merged(known: Mapping[str, Any], building: Building) -> Json | None:
+def merged(known: Mapping[str, Any], building: Building, now: float) -> Json | None:
     """The building to write: what the platform has and the customer may set, with what the file names; None when nothing differs."""
     result = {name: known[name] for name in _SETTABLE if name in known}
     if isinstance(result.get("devices"), list):
@@ -140,15 +165,21 @@ def merged(known: Mapping[str, Any], building: Building) -> Json | None:
     wanted = named(building)
     if "settings" in wanted:
         settings = dict(known.get("settings") or {})
-        wanted["settings"] = settings | {"tariff": _tariff(settings.get("tariff"), wanted["settings"]["tariff"])}
+        wanted["settings"] = settings | {"tariff": _tariff(settings.get("tariff"), wanted["settings"]["tariff"], now)}
+    if building.active is not None and building.active == bool(known.get("deactivatedTimestamp")):
+        wanted["deactivatedTimestamp"] = None if building.active else int(now)
     result |= wanted
     return None if json.dumps(result, sort_keys=True) == before else result
 
 
-def _tariff(known: object, wanted: Json) -> Json:
-    """A tariff of the same type keeps what the file does not name (its prices, its currency); another type starts anew."""
+def _tariff(known: object, wanted: Json, now: float) -> object:
+    """A tariff of the same type keeps what the file does not name (its prices, its currency); another type starts anew.
+
+    A DYNAMIC one is written only when its prices of the time to come are others.
+    """
     same = isinstance(known, dict) and known.get("type") == wanted["type"]
-    return {**(known if same and isinstance(known, dict) else {}), **wanted}
+    complete = {**(known if same and isinstance(known, dict) else {}), **wanted}
+    return known if same_ahead(known, complete, now) else complete
 
 
 def with_ours(known: object, ours: Sequence[Mapping[str, str]], attached_before: AbstractSet[str]) -> list[Json] | None:
@@ -176,30 +207,34 @@ def _without_id(device: Mapping[str, Any]) -> Json:
     return {name: device[name] for name in _DEVICE[1:] if name in device}
 
 
-async def keep_registered(client: MoostClient, building: Building, devices: Sequence[Mapping[str, str]], outbox: Outbox, clock: Clock) -> None:
-    """Registers, and tries again until the platform has it all or refuses it for its content; what was attached is kept in the queue's file."""
+async def keep_registered(client: MoostClient, wish: Callable[[], Wanted], outbox: Outbox, clock: Clock) -> str:
+    """Registers, and tries again until the platform has it all (empty) or refuses it for its content (why, for people).
+
+    What was attached is kept in the queue's file. `wish` is asked anew before each attempt.
+    """
     gate = Gate(clock, subject="the building's registration")
     while True:
         try:
-            verdict = await _attempt(client, building, devices, outbox)
+            verdict = await _attempt(client, wish(), outbox, clock.now())
         except StorageError as error:
             gate.fail(Cause.STORAGE, str(error))
         else:
             if verdict.accepted:
                 gate.succeed()
-                return
+                return ""
             if verdict.kind is Kind.REFUSED:
-                log.error("building %s is refused (%s); correct `building:` in the site file", client.account.building_id, verdict.reason)
-                return
+                problem = f"building {client.account.building_id} is refused ({verdict.reason}); correct `building:` in the site file"
+                log.error("%s", problem)
+                return problem
             cause = Cause.CREDENTIALS if verdict.kind is Kind.UNAUTHORIZED else Cause.FAILED if verdict.reached else Cause.UNREACHED
             gate.fail(cause, verdict.reason, retry_after_s=verdict.retry_after_s)
         await clock.sleep(gate.wait_s)
 
 
-async def _attempt(client: MoostClient, building: Building, devices: Sequence[Mapping[str, str]], outbox: Outbox) -> Verdict:
+async def _attempt(client: MoostClient, wish: Wanted, outbox: Outbox, now: float) -> Verdict:
     """Registers once, from what is remembered and into it. Raises StorageError when the queue's file cannot be used."""
     before = _remembered(await outbox.load_state(_ATTACHED_STATE))
-    result = await register(client, building, devices, before)
+    result = await register(client, wish, before, now)
     if result.done:
         if result.changes:
             log.info("building %s: %s", client.account.building_id, ", ".join(result.changes))

@@ -11,6 +11,7 @@ import pytest
 from edge_agent.config import Site, load_site
 from edge_agent.model.errors import ConfigError
 from edge_agent.model.measurements import Role
+from edge_agent.uplink.prices import PriceSource
 
 ACCOUNT = """\
 moost:
@@ -235,3 +236,51 @@ def test_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         load_site(tmp_path / "nowhere.yaml")
     assert str(refused.value) == f"{tmp_path}/nowhere.yaml: there is no such file"
+
+
+BUILDING = "building: {{zip: '8010', city: Graz, country_code: AT, tariff: {{type: DYNAMIC, {}}}}}\n"
+BROKER = "mqtt: {broker: mqtt://localhost}\n"
+
+
+def test_dynamic_prices_come_from_a_file_beside_the_site_file_or_a_topic(load: Load, tmp_path: Path) -> None:
+    site = load(MINIMAL + BUILDING.format("file: prices.json, currency: EUR"))
+    assert site.building is not None
+    assert site.building.tariff is None
+    assert site.building.prices == PriceSource(tmp_path / "prices.json", named={"currency": "EUR"})
+    site = load(MINIMAL + BROKER + BUILDING.format("topic: evcc/site/forecast/grid"))
+    assert site.building is not None
+    assert site.building.prices == PriceSource(topic="evcc/site/forecast/grid")
+
+
+@pytest.mark.parametrize(("content", "warning"), [(None, "there is no such file"), ("{", "is no JSON"), ("[]", "it holds no price")])
+def test_a_price_file_that_is_not_good_yet_is_a_warning(load: Load, tmp_path: Path, content: str | None, warning: str) -> None:
+    if content is not None:
+        (tmp_path / "prices.json").write_text(content)
+    (found,) = load(MINIMAL + BUILDING.format("file: prices.json")).warnings
+    assert found.startswith(f"building.tariff: {tmp_path}/prices.json: {warning}")
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("currency: EUR", "a DYNAMIC tariff needs file: or topic:; write file: prices.json, or topic: evcc/site/forecast/grid"),
+        ("file: a.json, topic: b", "a DYNAMIC tariff needs file: or topic:"),
+        ("topic: b", "a topic, but there is no broker"),
+        ("topic: b/#", "building.tariff.topic: holds a wildcard"),
+        ("file: a.json, low_tariff: {monday: 19:00-07:00}", "a DYNAMIC tariff has no low_tariff"),
+    ],
+)
+def test_mistakes_of_a_dynamic_tariff_are_named(mistakes: Mistakes, keys: str, message: str) -> None:
+    assert any(message in problem for problem in mistakes(MINIMAL + BUILDING.format(keys)))
+
+
+def test_only_a_dynamic_tariff_has_a_file(mistakes: Mistakes) -> None:
+    single = BUILDING.format("file: a.json").replace("DYNAMIC", "SINGLE")
+    assert "a SINGLE tariff has no file; write type: DYNAMIC" in mistakes(MINIMAL + single)[0]
+
+
+@pytest.mark.parametrize(("key", "active"), [("", None), (", active: false", False), (", active: true", True)])
+def test_a_building_is_deactivated_and_reactivated_by_a_key(load: Load, key: str, active: bool | None) -> None:
+    site = load(MINIMAL + f"building: {{zip: '8010', city: Graz, country_code: AT{key}}}\n")
+    assert site.building is not None
+    assert site.building.active is active

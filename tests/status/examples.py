@@ -82,6 +82,7 @@ def healthy() -> Status:
         site_remark="",
         storage_failed=False,
         totals_missing={},
+        building_problems=[],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from edge_agent.demo.cloud import BUILDING_ID, Answer, LocalCloud
 from edge_agent.model.clock import ScaledClock
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.uplink.client import MoostClient
-from edge_agent.uplink.registration import Building, Registration, keep_registered, merged, register
+from edge_agent.uplink.registration import Building, Registration, Wanted, keep_registered, merged, register
 from edge_agent.uplink.verdict import Kind
 from tests.conftest import until
 from tests.uplink.rig import NOW, PATIENCE, account_of
@@ -39,7 +40,7 @@ def written(cloud: LocalCloud) -> list[str]:
 
 
 async def done(client: MoostClient, building: Building, devices: list[dict[str, str]], before: set[str] | None = None) -> Registration:
-    result = await register(client, building, devices, before or set())
+    result = await register(client, Wanted(building, devices), before or set(), NOW)
     assert result.done, result.verdict
     return result
 
@@ -96,9 +97,45 @@ async def test_an_update_keeps_what_the_file_does_not_name_and_writes_nothing_co
 def test_a_tariff_of_the_same_type_keeps_what_the_file_does_not_name(
     known: dict[str, Any] | None, named: dict[str, Any], result: dict[str, Any]
 ) -> None:
-    building = merged({"zip": "8010", "settings": {"tariff": known} if known else None}, Building("8010", "Graz", "AT", None, named))
+    building = merged({"zip": "8010", "settings": {"tariff": known} if known else None}, Building("8010", "Graz", "AT", None, named), NOW)
     assert building is not None
     assert building["settings"]["tariff"] == result
+
+
+async def test_a_deactivated_building_is_told_once_and_its_devices_stay(cloud: LocalCloud, client: MoostClient) -> None:
+    await done(client, GRAZ, [METER])
+    assert "deactivatedTimestamp" not in cloud.buildings[BUILDING_ID], "what the file does not name is left alone"
+    closed = replace(GRAZ, active=False)
+    assert (await done(client, closed, [METER], {"meter"})).changes == ("deactivated",)
+    assert cloud.buildings[BUILDING_ID]["deactivatedTimestamp"] == int(NOW)
+    assert [device["id"] for device in cloud.buildings[BUILDING_ID]["devices"]] == ["meter"]
+    later = await register(client, Wanted(closed, [METER]), {"meter"}, NOW + 86400)
+    assert later.changes == ()
+    assert cloud.buildings[BUILDING_ID]["deactivatedTimestamp"] == int(NOW), "the first deactivation stays"
+
+
+@pytest.mark.parametrize("active", [None, True])
+async def test_a_building_is_reactivated_only_where_the_file_says_so(cloud: LocalCloud, client: MoostClient, active: bool | None) -> None:
+    await done(client, replace(GRAZ, active=False), [METER])
+    assert (await done(client, replace(GRAZ, active=active), [METER], {"meter"})).changes == (("reactivated",) if active else ())
+    assert bool(cloud.buildings[BUILDING_ID].get("deactivatedTimestamp")) is not active
+    assert (await done(client, replace(GRAZ, active=active), [METER], {"meter"})).changes == ()
+
+
+def slices(*hours: int, price: str = "0.25") -> list[dict[str, object]]:
+    return [{"price": price, "from": int(NOW) + 3600 * hour, "to": int(NOW) + 3600 * (hour + 1)} for hour in hours]
+
+
+async def test_dynamic_prices_are_written_when_those_of_the_time_to_come_are_others(cloud: LocalCloud, client: MoostClient) -> None:
+    def priced(*hours: int, price: str = "0.25") -> Building:
+        return replace(GRAZ, tariff={"type": "DYNAMIC", "minPrice": price, "maxPrice": price, "dynamic": {"tariffs": slices(*hours, price=price)}})
+
+    assert (await done(client, priced(-1, 0, 1), [])).changes == ("updated",)
+    assert (await done(client, priced(0, 1), [])).changes == (), "what is over makes no difference"
+    assert (await done(client, priced(0, 1, 2), [])).changes == ("updated",)
+    assert (await done(client, priced(0, 1, 2, price="0.3"), [])).changes == ("updated",)
+    assert (await done(client, GRAZ, [])).changes == (), "without good prices the platform keeps what it has"
+    assert cloud.buildings[BUILDING_ID]["settings"]["tariff"]["dynamic"]["tariffs"] == slices(0, 1, 2, price="0.3")
 
 
 async def test_others_devices_stay_and_only_ours_that_vanished_are_dropped(cloud: LocalCloud, client: MoostClient) -> None:
@@ -133,7 +170,7 @@ async def test_a_building_that_someone_else_creates_meanwhile_is_fine(cloud: Loc
 @pytest.mark.parametrize("path", [f"/buildings/{BUILDING_ID}/v1", "/buildings/v1", f"/buildings/{BUILDING_ID}/devices/v1"])
 async def test_a_failure_on_the_way_keeps_what_was_attached_before(cloud: LocalCloud, client: MoostClient, path: str) -> None:
     cloud.fault = lambda request: Answer(503) if request.path == path else None
-    result = await register(client, GRAZ, [METER], {"old"})
+    result = await register(client, Wanted(GRAZ, [METER]), {"old"}, NOW)
     assert not result.done
     assert result.verdict.kind is Kind.LATER
     assert result.attached == {"old"}
@@ -142,7 +179,7 @@ async def test_a_failure_on_the_way_keeps_what_was_attached_before(cloud: LocalC
 async def test_a_page_in_the_buildings_place_writes_nothing(cloud: LocalCloud, client: MoostClient) -> None:
     for answer in (Answer(200, b"<html>"), Answer(200, b"[]"), Answer(200, b"nonsense"), Answer(404, b"<html>")):
         cloud.fault = lambda request, answer=answer: answer if request.path.startswith("/buildings") else None  # type: ignore[misc]
-        result = await register(client, GRAZ, [METER], set())
+        result = await register(client, Wanted(GRAZ, [METER]), set(), NOW)
         assert result.verdict.kind is Kind.LATER
     assert written(cloud) == []
 
@@ -161,8 +198,8 @@ async def test_it_is_tried_again_until_done_and_what_was_attached_is_remembered(
     failing = iter([True] * 4)
     cloud.fault = lambda request: Answer(500) if request.path.startswith("/buildings") and next(failing, False) else None
     outbox = await Outbox.open(tmp_path / "queue.db")
-    await keep_registered(client, GRAZ, [METER, PLUG], outbox, clock)
-    await keep_registered(client, GRAZ, [METER], outbox, clock)
+    await keep_registered(client, lambda: Wanted(GRAZ, [METER, PLUG]), outbox, clock)
+    await keep_registered(client, lambda: Wanted(GRAZ, [METER]), outbox, clock)
     assert await outbox.load_state("uplink.attached") == '["meter"]'
     await outbox.close()
     assert [device["id"] for device in cloud.buildings[BUILDING_ID]["devices"]] == ["meter"]
@@ -177,7 +214,7 @@ async def test_a_queue_that_cannot_be_used_is_waited_for(
 ) -> None:
     outbox = await Outbox.open(tmp_path / "queue.db")
     await outbox.call(lambda queue: queue._db.execute("ALTER TABLE state RENAME TO gone" if reading else "PRAGMA query_only=1"))
-    task = asyncio.create_task(keep_registered(client, GRAZ, [METER], outbox, ScaledClock(50, NOW)))
+    task = asyncio.create_task(keep_registered(client, lambda: Wanted(GRAZ, [METER]), outbox, ScaledClock(50, NOW)))
     await until(lambda: task.done() or "the building's registration: stopped" in caplog.text)
     assert not task.done()
     assert ("no such table" if reading else "cannot be written") in caplog.text
@@ -192,7 +229,7 @@ async def test_a_memory_that_makes_no_sense_drops_no_device(cloud: LocalCloud, c
     cloud.buildings[BUILDING_ID]["devices"] = [PLUG]
     outbox = await Outbox.open(tmp_path / "queue.db")
     await outbox.commit([], {"uplink.attached": stored})
-    await keep_registered(client, GRAZ, [METER], outbox, ScaledClock(50, NOW))
+    await keep_registered(client, lambda: Wanted(GRAZ, [METER]), outbox, ScaledClock(50, NOW))
     assert await outbox.load_state("uplink.attached") == '["meter"]'
     await outbox.close()
     assert [device["id"] for device in cloud.buildings[BUILDING_ID]["devices"]] == ["plug", "meter"]
@@ -215,7 +252,7 @@ async def test_a_memory_that_makes_no_sense_drops_no_device(cloud: LocalCloud, c
 )
 async def test_an_answer_that_is_no_building_is_tried_later_and_writes_nothing(cloud: LocalCloud, client: MoostClient, body: bytes) -> None:
     cloud.fault = lambda request: Answer(200, body) if request.path.startswith("/buildings") else None
-    result = await register(client, Building("8010", "Graz", "AT", None, FLAT), [METER], set())
+    result = await register(client, Wanted(Building("8010", "Graz", "AT", None, FLAT), [METER]), set(), NOW)
     assert result.verdict.kind is Kind.LATER
     assert "no building" in result.verdict.reason
     assert written(cloud) == []
@@ -227,7 +264,7 @@ async def test_data_that_the_platform_refuses_is_said_once_and_not_repeated(
     cloud.fault = lambda request: Answer(400, {"message": "zip: unknown"}) if request.method == "PUT" else None
     outbox = await Outbox.open(tmp_path / "queue.db")
     async with asyncio.timeout(5):
-        await keep_registered(client, GRAZ, [METER], outbox, ScaledClock(50, NOW))
+        await keep_registered(client, lambda: Wanted(GRAZ, [METER]), outbox, ScaledClock(50, NOW))
     await outbox.close()
     assert "zip: unknown" in caplog.text
     assert "correct `building:` in the site file" in caplog.text
