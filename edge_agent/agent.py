@@ -18,7 +18,7 @@ from edge_agent.control import QUEUE_COPY, Answer, Handler, listening, state_loc
 from edge_agent.handover import MOVED, moved_text
 from edge_agent.inspection import queue_answer
 from edge_agent.model.clock import Clock
-from edge_agent.model.errors import ConfigError, EdgeAgentError
+from edge_agent.model.errors import ConfigError, EdgeAgentError, HouseMoved
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.shift import Shift
 
@@ -70,7 +70,7 @@ class Agent:
             outbox = await Outbox.open(self._site.database, self._site.max_size, queue_rules(self._site.decisions))
             try:
                 if (moved := await outbox.load_state(MOVED)) is not None:
-                    raise EdgeAgentError(moved_text(self._site.database, moved))
+                    raise HouseMoved(moved_text(self._site.database, moved))
                 async with listening(
                     folder,
                     {

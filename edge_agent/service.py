@@ -20,7 +20,7 @@ from edge_agent.config import Site, load_site
 from edge_agent.config.last_valid import keep, load_last_valid
 from edge_agent.health import Facts, judge, to_file, worked_before
 from edge_agent.model.clock import Clock
-from edge_agent.model.errors import AgentBusy, ConfigError, StorageError
+from edge_agent.model.errors import AgentBusy, ConfigError, HouseMoved, StorageError
 from edge_agent.shift import Shift
 from edge_agent.systemd import Service
 
@@ -59,6 +59,8 @@ async def serve(site_file: Path, clock: Clock, service: Service, stop: asyncio.E
             await watch.over(agent, stop)
         except _CannotBegin as reason:
             watch.waits(reason)
+        except HouseMoved as error:
+            watch.waits(_CannotBegin([str(error)]))
         except (StorageError, AgentBusy) as error:
             watch.waits(_CannotBegin([str(error)], ours=True))
         hurry.clear()

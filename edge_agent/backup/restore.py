@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge_agent.backup.archive import Backup
 from edge_agent.config import database_of, load_site
+from edge_agent.config.credentials import secret_mode
 from edge_agent.control import state_lock
 from edge_agent.handover import MOVED, RESTORED, restored_state
 from edge_agent.model.clock import utc_text
@@ -79,6 +80,8 @@ def _write(path: Path, content: bytes, secret: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else 0o640), "wb") as file:
             _give_to_owner_of(path.parent, file.fileno())
+            if secret:
+                os.fchmod(file.fileno(), secret_mode(path.parent))
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,13 @@ def secret_in(findings: Findings, path: Path, at: Location) -> str | None:
     except UnicodeDecodeError:
         findings.wrong(at, f"{path}: is no text", "the file holds the secret and nothing else")
         return None
-    if mode & 0o077 and path.parent != Path(os.environ.get("CREDENTIALS_DIRECTORY") or "/nowhere"):
-        findings.warnings.append(f"{path} can be read by others; make it private: chmod 600 {path}")
+    if mode & 0o777 & ~secret_mode(path.parent) and path.parent != Path(os.environ.get("CREDENTIALS_DIRECTORY") or "/nowhere"):
+        findings.warnings.append(f"{path} can be read by others; make it private: chmod {secret_mode(path.parent):o} {path}")
     if not secret:
         findings.wrong(at, f"{path} is empty", "the file holds the secret and nothing else")
     return secret or None
+
+
+def secret_mode(folder: Path) -> int:
+    """The widest mode of a file with a secret: its owner's alone, or also the service's group, in a folder that hands its group on."""
+    return 0o640 if folder.stat().st_mode & stat.S_ISGID else 0o600

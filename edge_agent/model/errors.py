@@ -88,5 +88,9 @@ class StorageDamaged(StorageError):
     """The queue's file is broken: parts of it cannot be read, or it is no queue at all."""
 
 
+class HouseMoved(EdgeAgentError):
+    """The house of this queue went to another gateway: nothing is sent from here any more."""
+
+
 class AgentBusy(EdgeAgentError):
     """Another agent or command holds the lock of the state folder."""

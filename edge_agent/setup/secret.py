@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from edge_agent.config.credentials import secret_mode
 from edge_agent.model.errors import EdgeAgentError
 from edge_agent.setup.questions import Questions
 
@@ -41,7 +42,7 @@ def secret_file(site_file: Path, named: str | None) -> tuple[Path, str]:
 
 
 def store_secret(path: Path, secret: str) -> None:
-    """Writes the file anew, for its owner alone: that of the folder, should root do it. Raises EdgeAgentError."""
+    """Writes the file anew, for its owner (that of the folder, should root do it) and the service's group alone. Raises EdgeAgentError."""
     made = path.with_name(f".{path.name}.new")
     try:
         made.unlink(missing_ok=True)
@@ -49,6 +50,7 @@ def store_secret(path: Path, secret: str) -> None:
             if os.geteuid() == 0:
                 owner = (path if path.exists() else path.parent).stat()
                 os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            os.fchmod(file.fileno(), secret_mode(path.parent))
             file.write(secret + "\n")
             file.flush()
             os.fsync(file.fileno())
