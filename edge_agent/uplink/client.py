@@ -9,9 +9,11 @@ the first reading does not wait for it.
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib
 import json
 import logging
+import re
 import ssl
 import sys
 from collections import deque
@@ -19,22 +21,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from edge_agent import __version__
 from edge_agent.model.clock import Clock
 from edge_agent.model.events import Event
 from edge_agent.outbox.rows import Queued
 from edge_agent.uplink.masking import masked
-from edge_agent.uplink.unanswered import no_answer
+from edge_agent.uplink.unanswered import no_answer, unprepared
 from edge_agent.uplink.verdict import Kind, Verdict, judge
 from edge_agent.uplink.wire import EventWriter, Unwritable
 
 if TYPE_CHECKING:
     import httpx
 
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")  # never through a proxy: it would look for the cloud on its own machine
+# The limits of the client, with `Patience` below.
 CONNECTIONS = 4  # more make httpx slower
-_KEEP_ALIVE_S = 20.0  # less than the idle time after which load balancers hang up
+_KEEP_ALIVE_S = 20.0  # less than the idle time after which load balancers hang up, and no more than an answer may take: see `Patience`
 _TOKEN_S = 86400.0  # the guide's lifetime, where the answer does not state one
 _TOKEN_CAP_S = 366 * 86400.0  # JSON has numbers that no float holds
 _ANSWER_BYTES = 64 * 1024  # of an answer; the cloud's are some hundred
@@ -57,7 +61,8 @@ class MoostAccount:
 class Patience:
     """How long the client waits, in real seconds whatever the clock: for a connection, for an answer, for a batch's answer.
 
-    An answer counts from its request to its last byte.
+    An answer counts from its request to its last byte. When a half-open connection makes a call run out of time,
+    the other idle connections have been let go by then, so that no outage costs more than one such time.
     """
 
     connect_s: float = 5.0
@@ -192,10 +197,13 @@ class MoostClient:
             headers["authorization"] = f"Bearer {token}"
         try:
             http = self._http or await self._open()
+        except Exception as error:
+            return unprepared(name, error)
+        try:
             async with self._free:
                 status, answered, body = await self._exchange(http, call, headers)
         except Exception as error:  # whatever it is, its text may hold the URL or the token: only words of ours go on
-            return no_answer(name, error)
+            return no_answer(name, error, self._clock.now())
         return judge(name, call.expected, status, answered, body, self._clock.now(), self._masked, call.limit)
 
     async def _exchange(self, http: httpx.AsyncClient, call: _Call, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
@@ -215,7 +223,7 @@ class MoostClient:
 
     def _masked(self, text: str) -> str:
         """Takes the secrets out of an answer's words, should the cloud or a proxy repeat them."""
-        return masked(text, (self.account.client_secret, *self._tokens))
+        return masked(text, (self.account.client_secret, *self._tokens, *_proxy_secrets()))
 
     async def _open(self) -> httpx.AsyncClient:
         async with self._opening:
@@ -231,6 +239,7 @@ class MoostClient:
             base_url=self.account.base_url,
             verify=_trust(self.account),
             follow_redirects=False,
+            trust_env=urlsplit(self.account.base_url).hostname not in _LOOPBACK,  # the environment names proxies, and whom to reach without
             limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=_KEEP_ALIVE_S),
             headers={"user-agent": f"edge-agent/{__version__}", "accept": "application/json", "accept-encoding": "identity"},
             transport=self._transport,
@@ -276,6 +285,14 @@ def _system_has_authorities() -> bool:
     """True where a file or folder of authorities is installed; a folder is read as needed, which saves 3 MB beside httpx's bundle."""
     paths = ssl.get_default_verify_paths()
     return bool(paths.cafile) or (paths.capath is not None and any(Path(paths.capath).iterdir()))
+
+
+def _proxy_secrets() -> list[str]:
+    """The passwords in the environment's proxies, plain and as their header has them: a proxy's error page may repeat either."""
+    from urllib.request import getproxies  # comes with httpx, and not before it
+
+    logins = [unquote(found[1]) for url in getproxies().values() if (found := re.search(r"//([^/]*)@", url))]
+    return [secret for login in logins for secret in (login.partition(":")[2], base64.b64encode(login.encode()).decode())]
 
 
 def _body(value: object) -> bytes:

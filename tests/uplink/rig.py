@@ -44,7 +44,7 @@ class Rig:
         await self.outbox.commit(events, {})
         self.uploader.wake()
 
-    async def until_sent(self, timeout_s: float = 10.0) -> None:
+    async def until_sent(self, timeout_s: float = 30.0) -> None:
         """Until nothing waits any more but what is dead."""
         async with asyncio.timeout(timeout_s):
             while (await self.outbox.stats())["waiting"]:

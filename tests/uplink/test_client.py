@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +16,7 @@ import pytest
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID, Answer, Drop, Fault, LocalCloud, Request, Slow
 from edge_agent.uplink.client import MoostAccount, MoostClient, Patience
 from edge_agent.uplink.verdict import Kind, Verdict
+from tests.certificates import certificate, speak_tls
 from tests.conftest import HandClock
 from tests.uplink.rig import NOW, PATIENCE, account_of, event
 
@@ -265,33 +265,24 @@ async def test_an_endless_answer_is_not_read_to_its_end(clock: HandClock) -> Non
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A self-signed certificate for 127.0.0.1 with its key, in one file."""
-    path = tmp_path / "cloud.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    files = ["-keyout", str(path.with_suffix(".key")), "-out", str(path)]
-    subprocess.run([*command.split(), "-addext", "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True)
-    return path
+def authority(tmp_path: Path) -> Path:
+    return certificate(tmp_path / "tls")
 
 
 @pytest.fixture
-def tls_cloud(cloud: LocalCloud, certificate: Path) -> str:
+def tls_cloud(cloud: LocalCloud, authority: Path) -> str:
     """The cloud's address once it speaks TLS."""
-    assert cloud._server is not None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
-    cloud._server.socket = context.wrap_socket(cloud._server.socket, server_side=True)
-    return cloud.url.replace("http:", "https:")
+    return f"https://127.0.0.1:{speak_tls(cloud, authority)}"
 
 
-async def test_a_private_authority_is_trusted_when_named(tls_cloud: str, clock: HandClock, certificate: Path) -> None:
-    assert (await send_to(tls_cloud, clock, certificate)).accepted
+async def test_a_private_authority_is_trusted_when_named(tls_cloud: str, clock: HandClock, authority: Path) -> None:
+    assert (await send_to(tls_cloud, clock, authority)).accepted
 
 
 async def test_an_unknown_authority_is_refused_in_words(tls_cloud: str, clock: HandClock) -> None:
     verdict = await send_to(tls_cloud, clock)
     assert verdict.kind is Kind.LATER
-    assert "TLS is refused (self-signed certificate); check the system's clock, `ca_file:`" in verdict.reason
+    assert "TLS is refused (self-signed certificate); check `ca_file:`" in verdict.reason
 
 
 # what must never get out
