@@ -20,7 +20,7 @@ from edge_agent.inspection import queue_answer
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import ConfigError, EdgeAgentError, HouseMoved
 from edge_agent.outbox.outbox import Outbox
-from edge_agent.shift import Shift
+from edge_agent.shift import EvidenceOfTime, Shift, no_evidence
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +31,12 @@ RELOAD_FINISH_S = 3.5  # for an upload in flight when the site file is read anew
 class Agent:
     """One house. `run` returns when `stop` is set, with everything that was measured on disk."""
 
-    def __init__(self, site: Site, clock: Clock, remember: Callable[[Site], None] = lambda _: None) -> None:
-        """`remember` is given each site file that is read anew and right."""
+    def __init__(self, site: Site, clock: Clock, remember: Callable[[Site], None] = lambda _: None, evidence: EvidenceOfTime = no_evidence) -> None:
+        """`remember` is given each site file that is read anew and right; `evidence` tells who sets the clock."""
         self._site = site
         self._clock = clock
         self._remember = remember
+        self._evidence = evidence
         self._reload = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self.shift: Shift | None = None
@@ -86,7 +87,7 @@ class Agent:
                 ):
                     while not stop.is_set():
                         self._reload.clear()
-                        async with Shift.started(self._site, self._clock, outbox) as self.shift:
+                        async with Shift.started(self._site, self._clock, outbox, self._evidence) as self.shift:
                             await _first_of(stop, self._reload, self.shift.failure)
                             if not stop.is_set():
                                 self.shift.uploader.finish_s = RELOAD_FINISH_S
@@ -163,8 +164,8 @@ async def _first_of(stop: asyncio.Event, reload: asyncio.Event, failure: asyncio
             one.cancel()
 
 
-async def run_agent(path: Path, clock: Clock, stop: asyncio.Event) -> None:
+async def run_agent(path: Path, clock: Clock, stop: asyncio.Event, evidence: EvidenceOfTime = no_evidence) -> None:
     """One agent for a site file, until `stop` is set; made to re-read it by SIGHUP."""
-    agent = Agent(load_site(path), clock)
+    agent = Agent(load_site(path), clock, evidence=evidence)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, agent.reload)
     await agent.run(stop)

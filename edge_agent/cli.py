@@ -173,9 +173,10 @@ def _log_to_stderr(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> int:
     from edge_agent.model.clock import SystemClock
     from edge_agent.service import run
+    from edge_agent.timekeeping.system import system_evidence
 
     os.umask(0o027)  # what a house uses and when is nobody else's business
-    asyncio.run(run(options.config, SystemClock()))
+    asyncio.run(run(options.config, SystemClock(), system_evidence))
     return 0
 
 

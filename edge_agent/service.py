@@ -21,7 +21,7 @@ from edge_agent.config.last_valid import keep, load_last_valid
 from edge_agent.health import Facts, judge, to_file, worked_before
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import AgentBusy, ConfigError, HouseMoved, StorageError
-from edge_agent.shift import Shift
+from edge_agent.shift import EvidenceOfTime, Shift, no_evidence
 from edge_agent.systemd import Service
 
 log = logging.getLogger(__name__)
@@ -33,19 +33,19 @@ SILENT_S = 60.0  # a device that fails for less than this is not worth a word
 _FILE = "health.json"
 
 
-async def run(site_file: Path, clock: Clock) -> None:
+async def run(site_file: Path, clock: Clock, evidence: EvidenceOfTime = no_evidence) -> None:
     """`edge-agent run`: one agent for a site file, stopped by SIGTERM or SIGINT, made to re-read it by SIGHUP."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     service = Service.from_environment()
     if service is None:
-        await run_agent(site_file, clock, stop)
+        await run_agent(site_file, clock, stop, evidence)
     else:
-        await serve(site_file, clock, service, stop)
+        await serve(site_file, clock, service, stop, evidence)
 
 
-async def serve(site_file: Path, clock: Clock, service: Service, stop: asyncio.Event) -> None:
+async def serve(site_file: Path, clock: Clock, service: Service, stop: asyncio.Event, evidence: EvidenceOfTime = no_evidence) -> None:
     """Runs the agent until `stop` is set; waits, saying why, while there is no site file or queue to work with."""
     watch = Watch(service)
     hurry = asyncio.Event()
@@ -54,7 +54,7 @@ async def serve(site_file: Path, clock: Clock, service: Service, stop: asyncio.E
         loop.add_signal_handler(signal.SIGHUP, hurry.set)
         try:
             site = await asyncio.to_thread(site_in_force, site_file, service.state)
-            agent = Agent(site, clock, lambda taken: remember(taken, service.state))
+            agent = Agent(site, clock, lambda taken: remember(taken, service.state), evidence)
             loop.add_signal_handler(signal.SIGHUP, agent.reload)
             await watch.over(agent, stop)
         except _CannotBegin as reason:
@@ -235,6 +235,8 @@ def facts_of(shift: Shift, bare: Facts) -> Facts:
 def _remarks(shift: Shift) -> Iterable[str]:
     if shift.site.remark:
         yield shift.site.remark
+    if not (clock := shift.clock_state()).trusted:
+        yield f"the clock is not trusted: {clock.reason}; {clock.held} readings are held"
 
 
 def _text(file: Path | None) -> str:

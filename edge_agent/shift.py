@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from edge_agent import __version__
@@ -23,10 +23,10 @@ from edge_agent.inspection import Answer, describe_sample
 from edge_agent.memory import Memory, loaded
 from edge_agent.metering.agreement import Agreement
 from edge_agent.metering.metering import Metering
-from edge_agent.model.clock import EARLIEST_AT, Clock, utc_text
+from edge_agent.model.clock import Clock
 from edge_agent.model.errors import EdgeAgentError, StorageError
 from edge_agent.model.events import Event
-from edge_agent.model.measurements import MeterPoint, Outcome, Role, Sample
+from edge_agent.model.measurements import MeterPoint, Outcome, Quantity, Reading, Role, Sample
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.profiles.meaning import meanings, measurements, meter_points
 from edge_agent.profiles.setup import DeviceSetup
@@ -34,13 +34,17 @@ from edge_agent.pulse import Pulse
 from edge_agent.status.document import Status
 from edge_agent.status.facts import DeviceFacts, facts_of
 from edge_agent.status.gather import Known, status_of
+from edge_agent.timekeeping.dating import CLOCK, HELD, Dating
+from edge_agent.timekeeping.held import RESOLUTION_S
+from edge_agent.timekeeping.trust import NOBODY, ClockState, Evidence
 from edge_agent.unknown_values import UnknownValues
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CLOCK_STEP_S = 2.0  # wall and monotonic time further apart than this between two polls: the clock was set
+JUDGE_S = 10.0  # between two looks at a clock that is not trusted
+UPLOAD_ANYWAY_S = 900.0  # what is queued has a right date: it does not wait longer than this for a clock that never comes
 GATHER_S = 0.5  # what closes within this time of each other is stored in one transaction
 RETRY_STORE_S = 10.0  # between attempts to write a queue that could not be written
 LOOK_S = 60.0  # between two looks at what keeps house totals away
@@ -48,10 +52,20 @@ TURN_S = 60.0  # a loop that takes longer to turn hangs
 READ_S = 120.0  # a device that takes longer for one round hangs: a slow bus of many units needs some ten seconds
 
 
+EvidenceOfTime = Callable[[], Awaitable[Evidence]]
+
+
+async def no_evidence() -> Evidence:
+    """Of a clock that nobody but its maker knows anything about: it is taken as it is."""
+    return NOBODY
+
+
 class Shift:
     """The time during which one site file is in force."""
 
-    def __init__(self, site: Site, clock: Clock, outbox: Outbox, metering_state: Any, memory: Memory, sent_until: float = 0.0) -> None:
+    def __init__(
+        self, site: Site, clock: Clock, outbox: Outbox, metering_state: Any, memory: Memory, dating: Dating, sent_until: float = 0.0
+    ) -> None:
         from edge_agent.building import BuildingKeeper
         from edge_agent.uplink.client import MoostClient
         from edge_agent.uplink.uploader import Uploader
@@ -62,7 +76,8 @@ class Shift:
         self._memory = memory
         self._sent_until = sent_until  # by the gateway that this one was restored from
         self._closed = False
-        self._clock_steps = 0
+        self._dating = dating
+        self._first_trust = asyncio.Event()
         self._missing: dict[str, str] = {}
         self._told: set[str] = set()
         self._look_at = clock.monotonic() + LOOK_S
@@ -90,21 +105,25 @@ class Shift:
         for loop in ("uploading", "the queue"):
             self.pulse.beat(loop, TURN_S)
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._drift = clock.now() - clock.monotonic()
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls, site: Site, clock: Clock, outbox: Outbox) -> AsyncIterator[Shift]:
+    async def started(cls, site: Site, clock: Clock, outbox: Outbox, evidence: EvidenceOfTime = no_evidence) -> AsyncIterator[Shift]:
         """Runs the loops while the block does; leaves everything that was measured on disk."""
         for warning in site.warnings:
             log.warning("%s", warning)
         state = loaded(await outbox.load_state("metering"))
         memory = Memory.from_state(loaded(await outbox.load_state("memory")), site.devices)
-        shift = cls(site, clock, outbox, state, memory, sent_until(await outbox.load_state(RESTORED)))
+        stored_time = {key: loaded(await outbox.load_state(key)) for key in (CLOCK, HELD)}
+        slowest_s = max([site.poll_interval_s, *(setup.poll_interval_s for setup in site.devices)])
+        dating = Dating(clock, stored_time, _newest_at(state), site.interval_s, slowest_s)
+        shift = cls(site, clock, outbox, state, memory, dating, sent_until(await outbox.load_state(RESTORED)))
         log.info("edge-agent %s: %d devices, building %s, queue %s", __version__, len(site.devices), site.account.building_id, site.database)
         stop = asyncio.Event()
-        upload = asyncio.create_task(shift.uploader.run(stop), name="upload")
-        loops = [*shift._poll_loops(), asyncio.create_task(shift._building.run(lambda: shift._devices.hub), name="register")]
+        shift._judge(await evidence())
+        upload = asyncio.create_task(shift._upload(stop), name="upload")
+        alone = {"register": shift._building.run(lambda: shift._devices.hub), "time": shift._keep_time(evidence)}
+        loops = [*shift._poll_loops(), *(asyncio.create_task(loop, name=name) for name, loop in alone.items())]
         for task in (upload, *loops):
             task.add_done_callback(shift._on_end_of_loop)
         try:
@@ -171,20 +190,19 @@ class Shift:
                 if setup.id not in self._reading:
                     task = asyncio.create_task(self._read(setup), name=f"read {setup.id}")
                     self._reading[setup.id] = task
-            self._take(self._metering.tick(self._clock.now()))
+            if self._dating.watch():
+                self._take(self._metering.tick(self._clock.now()))
             self._report_missing()
             now = self._clock.now()
             due = (math.floor(max(now, due if due - now < period else 0) / period + 1e-6) + 1) * period
             self.pulse.beat(f"polling every {period:g} s", max(0.0, due - now) + TURN_S)
             await self._clock.sleep(max(0.0, due - now))
-            self._watch_clock()
 
     async def _read(self, setup: DeviceSetup) -> None:
         try:
             async with asyncio.timeout(READ_S):
-                steps, sample = self._clock_steps, await self._devices.drivers[setup.id].read()
-            self._watch_clock()
-            if steps == self._clock_steps:  # else it is dated by the clock from before it was set
+                set_before, sample = self._dating.interruptions(), await self._devices.drivers[setup.id].read()
+            if set_before == self._dating.interruptions():  # else a value from before it may bear a date from after it
                 self._use(setup, sample)
             self._faults.pop(setup.id, None)
         except Exception as error:  # a fault of ours in one device's data must not end the others
@@ -204,15 +222,72 @@ class Shift:
         if self._closed:
             return
         self._facts[setup.id].note(sample, self._clock.monotonic())
-        self._watch_clock()
+        trusted = self._dating.watch()
         self._learn_roles(setup)
         for unknown in self._unknown.new_in(sample):
             log.warning("%s", unknown)
         for point_id, readings in measurements(self._rows[setup.id], sample).items():
+            if point_id not in self._points:
+                continue
+            if trusted:
+                self._meter(point_id, readings, sample.at)
+            else:
+                self._dating.hold(point_id, readings, sample)
+
+    def _meter(self, point_id: str, readings: Mapping[Quantity, Reading], at: float) -> None:
+        self._take(self._metering.update(point_id, readings, at))
+        for found in self._agreements[point_id].update(readings):
+            log.warning("%s", found)
+
+    # time
+
+    async def _keep_time(self, evidence: EvidenceOfTime) -> None:
+        """Asks about a clock that is not trusted until it is; what is held meanwhile is stored as often as intervals are."""
+        stored_at = self._clock.monotonic()
+        while True:
+            await self._clock.sleep(min(JUDGE_S, self._dating.settle_s))
+            if self._dating.watch():
+                continue
+            self._judge(await evidence())
+            if self._clock.monotonic() - stored_at >= self._site.interval_s:
+                stored_at = self._clock.monotonic()
+                await self._store()
+
+    def _judge(self, evidence: Evidence) -> None:
+        """Goes on with metering when the clock is trusted, first with what was held."""
+        trust = self._dating.judge(evidence)
+        if trust is None:
+            return
+        if trust.wrong_by_s:
+            self._metering.shift(trust.wrong_by_s)
+        self._metering.begin(self._clock.now())
+        for agreement in self._agreements.values():
+            agreement.restart()
+        self._meter_held()
+        self._first_trust.set()
+
+    def _meter_held(self) -> None:
+        ticked_at = 0.0
+        for at, point_id, readings in self._dating.release():
+            if at - ticked_at >= RESOLUTION_S:
+                self._take(self._metering.tick(at))
+                ticked_at = at
             if point_id in self._points:
-                self._take(self._metering.update(point_id, readings, sample.at))
-                for found in self._agreements[point_id].update(readings):
-                    log.warning("%s", found)
+                self._meter(point_id, readings, at)
+
+    def clock_state(self) -> ClockState:
+        """Whether the clock is trusted, and why or why not, for people."""
+        return self._dating.state()
+
+    async def _upload(self, stop: asyncio.Event) -> None:
+        """Waits with uploads for the clock, since it tells what is live; but not for ever."""
+        self.pulse.beat("uploading", UPLOAD_ANYWAY_S + TURN_S)
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self._first_trust, stop)]
+        try:
+            await asyncio.wait(waiting, timeout=UPLOAD_ANYWAY_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancel(waiting)
+        await self.uploader.run(stop)
 
     def _learn_roles(self, setup: DeviceSetup) -> None:
         """A device that tells what it is (SunSpec) may lack a role of its profile: what is not there is not waited for."""
@@ -238,8 +313,7 @@ class Shift:
             excess_intervals=decisions.excess_intervals,
             day_coverage=decisions.day_coverage,
             day_spread=decisions.day_spread,
-            now=self._clock.now(),
-            not_before=EARLIEST_AT,
+            now=self._clock.now() if self._dating.watch() else None,
             time_zone=site.time_zone,
         )
         for point, reason in metering.dropped.items():
@@ -251,7 +325,7 @@ class Shift:
         if self._clock.monotonic() < self._look_at:
             return
         self._look_at = self._clock.monotonic() + LOOK_S
-        missing = self._metering.missing()
+        missing = self._missing_now()
         lasting = missing.keys() & self._missing.keys()
         for what in sorted(lasting - self._told):
             log.warning("no house totals: %s: %s", what, missing[what])
@@ -259,16 +333,8 @@ class Shift:
             log.info("house totals: %s is no longer in the way", what)
         self._missing, self._told = missing, (self._told & missing.keys()) | lasting
 
-    def _watch_clock(self) -> None:
-        """A step of the wall clock re-dates what is held, so that no interval is cut twice or lost."""
-        drift = self._clock.now() - self._clock.monotonic()
-        step, self._drift = drift - self._drift, drift
-        if abs(step) > CLOCK_STEP_S:
-            log.warning("the clock was set by %+.0f s; it is now %s", step, utc_text(self._clock.now()))
-            self._metering.shift(step)
-            self._clock_steps += 1
-            for agreement in self._agreements.values():
-                agreement.restart()
+    def _missing_now(self) -> dict[str, str]:
+        return self._metering.missing() | self._dating.missing()
 
     async def read_now(self, device: str) -> list[Answer]:
         """One reading of a device (of all: empty) now, as `read` shows it. Raises EdgeAgentError for an unknown one."""
@@ -295,7 +361,7 @@ class Shift:
                 uploads=self.uploader.status(),
                 queue=await self._outbox.stats(),
                 storage_failed=self._storage_failed,
-                totals_missing=self._metering.missing(),
+                totals_missing=self._missing_now(),
                 building_problems=self._building.problems(),
             )
         )
@@ -382,7 +448,7 @@ class Shift:
         async with self._storing:
             events = list(self._pending)
             self._memory.note(self._devices.drivers)
-            state = {"metering": json.dumps(self._metering.state()), "memory": self._memory.to_json()}
+            state = {"metering": json.dumps(self._metering.state()), "memory": self._memory.to_json(), **self._dating.to_store()}
             try:
                 await self._outbox.commit(events, state)
             except StorageError as error:
@@ -406,7 +472,14 @@ class Shift:
         return False
 
 
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+def _newest_at(metering_state: Any) -> float:
+    """The newest date in the stored state, in UTC epoch seconds; 0 when there is none."""
+    now = metering_state.get("now") if isinstance(metering_state, dict) else None
+    return float(now) if isinstance(now, int | float) else 0.0
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    tasks = list(tasks)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

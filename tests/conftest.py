@@ -100,6 +100,7 @@ class HandClock:
 
     def __init__(self, start: float = 1_772_610_000.0) -> None:
         self.wall = start
+        self.boot_id = "boot"
         self.elapsed = 1000.0
 
     def now(self) -> float:
@@ -107,6 +108,9 @@ class HandClock:
 
     def monotonic(self) -> float:
         return self.elapsed
+
+    def suspended_s(self) -> float:
+        return 0.0
 
     async def sleep(self, seconds: float) -> None:
         until = self.elapsed + seconds

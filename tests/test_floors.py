@@ -32,6 +32,7 @@ FLOORS = [
     "balance_check",
     "control",
     "building",
+    "timekeeping",
     "status",
     "pulse",
     "health",

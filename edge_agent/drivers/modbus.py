@@ -92,7 +92,7 @@ class ModbusDriver:
     async def _read(self) -> Sample:
         start = self._clock.monotonic()
         if start < self._retry_at:
-            return Sample(self.setup.id, self._clock.now(), {}, self.last_error)
+            return self._sample({})
         try:
             readings = await self._round()
         except DeviceError as error:
@@ -101,7 +101,11 @@ class ModbusDriver:
             if self._spec.close_after_poll:
                 await self._link.rest()
         self._answered()
-        return Sample(self.setup.id, self._clock.now(), readings, "", self._clock.monotonic() - start)
+        return self._sample(readings, self._clock.monotonic() - start)
+
+    def _sample(self, readings: dict[str, Reading], round_trip_s: float = 0.0) -> Sample:
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        return Sample(self.setup.id, now, readings, self.last_error, round_trip_s, monotonic, self._clock.boot_id)
 
     async def close(self) -> None:
         await self._link.leave()
@@ -158,7 +162,7 @@ class ModbusDriver:
         if not self._down:
             logger.warning("%s", self.last_error)
             self._down = True
-        return Sample(self.setup.id, self._clock.now(), {}, self.last_error)
+        return self._sample({})
 
     def _answered(self) -> None:
         self._failures, self._retry_at, self.last_error = 0, 0.0, ""

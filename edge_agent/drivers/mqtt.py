@@ -147,12 +147,12 @@ class MqttDriver:
         error = wrong or self._error(monotonic)
         self._report(error)
         if wrong:
-            return Sample(self._setup.id, now, {}, wrong)
+            return Sample(self._setup.id, now, {}, wrong, 0.0, monotonic, self._clock.boot_id)
         proof = self._proof_of_life(monotonic)
         readings = {row.name: self._current(row, now, monotonic, proof, error) for row in self._rows}
         self._add_directions(readings)
         add_derived(self._spec, readings, now)
-        return Sample(self._setup.id, now, readings, error)
+        return Sample(self._setup.id, now, readings, error, 0.0, monotonic, self._clock.boot_id)
 
     async def close(self) -> None:
         self._hub.unsubscribe(self._on_message)

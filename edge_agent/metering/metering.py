@@ -12,7 +12,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from edge_agent.metering.balance import balance, hybrids
-from edge_agent.metering.counters import AHEAD_S
 from edge_agent.metering.cutter import BRIDGE_S
 from edge_agent.metering.days import DayRule, Days
 from edge_agent.metering.household import Household
@@ -29,9 +28,7 @@ class Metering:
 
     Days begin at midnight in `time_zone`, and so do counters that start again each day.
 
-    A clock that says less than `not_before` (UTC epoch seconds) is not set yet: nothing is metered by it, and the
-    counters' last values wait. One that is behind the stored state by over an hour (`now` at the start) may be set
-    soon: it is waited for, but for an interval only, and then the stored dates are what is wrong.
+    Whoever feeds it has a clock that can be believed; `begin` says so when that is not known at the start (`now`).
     """
 
     def __init__(
@@ -43,7 +40,6 @@ class Metering:
         *,
         excess_intervals: int = 2,
         now: float | None = None,
-        not_before: float = 0.0,
         time_zone: str = "UTC",
         day_coverage: float = 0.97,
         day_spread: float = 0.25,
@@ -55,25 +51,23 @@ class Metering:
         self._days = Days(interval_s, DayRule(zone, day_coverage, day_spread))
         household = partial(Household, self._balance, interval_s, excess_intervals, self._days)
         self._household = household()
-        self._interval_s = interval_s
-        self._not_before = not_before
         self._now = 0.0
-        self._unset: float | None = None  # what a clock that is not set yet says
         self._kept: dict[str, Any] = {}  # states of points that the site file does not have now, with the time they were left
         self.dropped: dict[str, str] = {}  # what of `state` could not be used, by measuring point, and why
         if isinstance(state, Mapping) and state.get("version") == VERSION:
             self._restore(state, meters, household)
         elif state:
             self.dropped["state"] = "what was stored is not of this version; it begins anew"
-        self._doubted_since = now if now is not None and self._now > now + AHEAD_S else None  # the clock is behind the state
-        if now is not None and self._is_set(now):
-            self._forget_future(now)
-            self._now = now
+        if now is not None:
+            self.begin(now)
+
+    def begin(self, now: float) -> None:
+        """The clock is right from `now` on: what is dated far ahead of it was dated by a wrong one."""
+        self._forget_future(now)
+        self._now = now
 
     def update(self, point_id: str, readings: Mapping[Quantity, Reading], now: float) -> list[Outcome]:
         """One poll of one point at `now` (UTC epoch seconds). Returns what it completes: mostly nothing."""
-        if not self._is_set(now):
-            return []
         self._now = now
         point = self._points[point_id]
         outcomes = point.update(readings, now)
@@ -81,8 +75,6 @@ class Metering:
 
     def tick(self, now: float) -> list[Outcome]:
         """Gives up on silent devices and closes what is overdue at `now`. Call it every few seconds."""
-        if not self._is_set(now):
-            return []
         self._now = now
         outcomes: list[Outcome] = []
         for point in self._points.values():
@@ -90,19 +82,6 @@ class Metering:
             if found or point.closed:
                 outcomes += self._with_totals(point, found)
         return outcomes
-
-    def _is_set(self, now: float) -> bool:
-        """Whether the clock can be believed; when it is still behind the state after an interval, it is."""
-        self._unset = None
-        if now < self._not_before:
-            self._unset = now
-        elif self._doubted_since is not None:
-            if self._now > now + AHEAD_S and now - self._doubted_since < self._interval_s:
-                self._unset = now
-            else:
-                self._doubted_since = None
-                self._forget_future(now)
-        return self._unset is None
 
     def _forget_future(self, now: float) -> None:
         for point in self._points.values():
@@ -128,12 +107,6 @@ class Metering:
 
     def shift(self, offset_s: float) -> None:
         """Re-dates what was metered in this process: the wall clock was set by that many seconds (positive: it was late)."""
-        if self._doubted_since is not None:
-            self._doubted_since += offset_s
-        says = offset_s + (self._now if self._unset is None else self._unset)
-        if self._unset is not None or says < self._not_before:  # nothing is dated by a clock that is wrong
-            self._unset = says
-            return
         self._now += offset_s
         for point in self._points.values():
             point.shift(offset_s)
@@ -142,8 +115,6 @@ class Metering:
     def missing(self) -> dict[str, str]:
         """Why house totals are not there: by role or measuring point, in words. Empty when all is well."""
         reasons = dict(self._balance.missing)
-        if self._unset is not None:
-            reasons["clock"] = f"the clock is not set yet (it says {utc_text(self._unset)})"
         awaited = {key.rpartition(" ")[0] for key in self._household.waiting()}
         for point_id, point in self._points.items():
             if (since := point.silent_since(self._now)) is not None and (point_id in awaited or self._balance.uses(point_id)):

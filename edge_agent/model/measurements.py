@@ -138,13 +138,19 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """All points of one device from one poll, by point name. `error` is set when the device was not reached."""
+    """All points of one device from one poll, by point name. `error` is set when the device was not reached.
+
+    `monotonic` is the same moment as `at`, in seconds since the machine's boot `boot_id`: it stays true when the clock
+    turns out to be wrong, and so does the age of each reading.
+    """
 
     device_id: str
     at: float
     readings: Mapping[str, Reading]
     error: str = ""
     round_trip_s: float = 0.0
+    monotonic: float = 0.0
+    boot_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

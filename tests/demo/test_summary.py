@@ -22,12 +22,16 @@ class StandingClock:
 
     def __init__(self, at: float) -> None:
         self.at = at
+        self.boot_id = ""
 
     def now(self) -> float:
         return self.at
 
     def monotonic(self) -> float:
         return self.at
+
+    def suspended_s(self) -> float:
+        return 0.0
 
     async def sleep(self, seconds: float) -> None:
         raise AssertionError("nobody sleeps here")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from edge_agent.agent import Agent
 from edge_agent.config import load_site
 from edge_agent.demo.cloud import LocalCloud
 from tests.conftest import until
-from tests.end_to_end.gateway import Gateway, energies, meter
-from tests.simulators import RegisterServer
+from tests.end_to_end.gateway import SDM630, Gateway, energies, meter
+from tests.simulators import RegisterServer, Request, serving
 
 
 class SettableClock:
@@ -18,12 +20,17 @@ class SettableClock:
 
     def __init__(self) -> None:
         self.offset = 0.0
+        self.suspended = 0.0
+        self.boot_id = "boot"
 
     def now(self) -> float:
-        return time.time() + self.offset
+        return time.time() + self.offset + self.suspended
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.monotonic() + self.suspended
+
+    def suspended_s(self) -> float:
+        return self.suspended
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -68,3 +75,57 @@ async def test_step_back_holds_events_until_their_time_comes_again(gateway: Gate
     stop.set()
     await agent
     assert all(0 < value < 20 for value in energies(cloud, "grid-meter").values())
+
+
+async def test_suspended_machine_spreads_what_was_counted_meanwhile(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
+    clock = SettableClock()
+    cloud.now = clock.now
+    gateway.write_site([meter(meter_server)])
+    stop = asyncio.Event()
+    agent = asyncio.create_task(Agent(load_site(gateway.site), clock).run(stop))
+    await until(lambda: len(energies(cloud, "grid-meter")) >= 2, 30)
+    clock.suspended = 100.0
+    slept_at = clock.now()
+    await until(lambda: max(energies(cloud, "grid-meter")) > slept_at + 4, 30)
+    stop.set()
+    await agent
+    received = energies(cloud, "grid-meter")
+    ends = sorted(received)
+    assert ends == list(range(ends[0], ends[-1] + 2, 2)), "an interval is missing"
+    asleep = [received[end] for end in ends if slept_at - 96 < end < slept_at - 4]
+    assert len(asleep) > 40
+    assert max(asleep) - min(asleep) < 0.1, "the energy of the pause is spread evenly"
+
+
+async def test_poll_during_which_the_machine_was_suspended_is_not_dated_after_it(gateway: Gateway, cloud: LocalCloud) -> None:
+    clock = SettableClock()
+    cloud.now = clock.now
+    slept_at = 0.0
+    async with serving({1: SDM630}) as server:
+        await server.put(1, "input", 72, 10.0, "f32")
+
+        async def wake_up() -> None:
+            await asyncio.sleep(0.05)
+            await server.put(1, "input", 72, 10.4, "f32")
+
+        async def fall_asleep(request: Request) -> None:
+            nonlocal slept_at
+            if request.covers(72):
+                server.fault = None
+                slept_at = clock.now()
+                clock.suspended = 200.0
+                waking.append(asyncio.create_task(wake_up()))
+
+        gateway.write_site([meter(server)])
+        stop = asyncio.Event()
+        waking: list[asyncio.Task[None]] = []
+        agent = asyncio.create_task(Agent(load_site(gateway.site), clock).run(stop))
+        await until(lambda: len(energies(cloud, "grid-meter")) >= 2, 30)
+        server.fault = fall_asleep
+        await until(lambda: slept_at and max(energies(cloud, "grid-meter")) > slept_at + 202, 30)
+        stop.set()
+        await agent
+    received = energies(cloud, "grid-meter")
+    asleep = [wh for end, wh in received.items() if slept_at + 4 < end < slept_at + 196]
+    assert len(asleep) > 90
+    assert all(wh == pytest.approx(4.0, rel=0.05) for wh in asleep)
