@@ -40,20 +40,20 @@ class _Day:
     number: int  # the date's ordinal
     sums: list[float] = field(default_factory=list)
     known_s: float = 0.0
-    was_read: bool = False  # by an interval that is no estimate
-    first_wh: float = 0.0  # estimated before that
-    last_wh: float = 0.0  # estimated since the last one that is no estimate
+    was_read: bool = False  # at an interval's end
+    first_wh: float = 0.0  # spread before that
+    last_wh: float = 0.0  # spread since it was read last
     fault: str = ""
 
-    def add(self, parts: tuple[float, ...], seconds: float, estimated: bool) -> None:
+    def add(self, parts: tuple[float, ...], seconds: float, spread_wh: float) -> None:
         self.sums = [before + part for before, part in zip(self.sums or [0.0] * len(parts), parts, strict=True)]
         self.known_s += seconds
-        if not estimated:
+        if not spread_wh:
             self.was_read, self.last_wh = True, 0.0
         elif self.was_read:
-            self.last_wh += parts[0]
+            self.last_wh += spread_wh
         else:
-            self.first_wh += parts[0]
+            self.first_wh += spread_wh
 
 
 class Days:
@@ -65,9 +65,10 @@ class Days:
         self._open: dict[str, _Day] = {}
         self._bounds = (0, 0.0, 0.0)  # of the day that was asked for last: its number, beginning and end
 
-    def add(self, key: str, end: int, parts: tuple[float, ...] | None, *, estimated: bool = False, fault: str = "") -> list[DayTotal]:
+    def add(self, key: str, end: int, parts: tuple[float, ...] | None, *, spread_wh: float = 0.0, fault: str = "") -> list[DayTotal]:
         """The interval that ends at `end`, as one or more energies that belong together (Wh); None: not known.
 
+        Of the first of them `spread_wh` may lie in another interval, since nobody read the counter at this one's end.
         A `fault` spoils its day. Returns the days that this completes.
         """
         done: list[DayTotal] = []
@@ -84,7 +85,8 @@ class Days:
                 day = self._open[key] = _Day(day_number)  # it was stored by something else
             seconds = min(end, midnight) - max(end - self._interval_s, begin)
             if parts is not None:
-                day.add(tuple(part * seconds / self._interval_s for part in parts), seconds, estimated)
+                share = seconds / self._interval_s
+                day.add(tuple(part * share for part in parts), seconds, spread_wh * share)
             day.fault = day.fault or fault
             if end >= midnight:
                 done.append(self._total(day))

@@ -36,6 +36,11 @@ class CounterEnergy:
         """Whether the counter has ever had a value."""
         return self._track.at is not None
 
+    @property
+    def level(self) -> float:
+        """What the counter has been seen to show."""
+        return self._track.wh
+
     def begin_after(self, end: int) -> None:
         """Leaves the intervals up to `end` to what stood in for the counter."""
         self._cutter.begin_after(end)

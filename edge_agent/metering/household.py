@@ -7,7 +7,7 @@ consumption (noise, counters read at different moments) is carried into the next
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from edge_agent.metering.balance import Balance
@@ -40,23 +40,24 @@ class Household:
         self.mistake = ""  # why a remainder was dropped, until the balance holds again
         self._carried_since = 0  # the end of the first interval in the remainder
 
-    def energy(self, interval: EnergyInterval) -> list[HouseholdInterval | HouseholdDay]:
-        """Takes the energy of a point. Returns the totals that this decides."""
-        if not self._energies.needs(interval.point_id, interval.quantity):
-            return []
-        source = (interval.point_id, interval.quantity)
-        reason = f"{interval.point_id}: {interval.reason}"
-        decided = self._energies.put(source, interval.end, interval.energy_wh, reason, interval.estimated)
-        return [outcome for end, row, sums in decided for outcome in self._energy_totals(end, row, sums)]
+    def energies(self, intervals: Iterable[EnergyInterval]) -> list[HouseholdInterval | HouseholdDay]:
+        """Takes the energies of a point, those that became known together. Returns the totals that they decide."""
+        decided: list[tuple[int, Row, list[Sum]]] = []
+        for interval in intervals:
+            if self._energies.needs(interval.point_id, interval.quantity):
+                source, reason = (interval.point_id, interval.quantity), f"{interval.point_id}: {interval.reason}"
+                decided += self._energies.put(source, interval.end, interval.energy_wh, reason, interval.estimated)
+        levelled = _levelled(decided) if len(decided) > 1 else {}
+        return [outcome for end, row, sums in decided for outcome in self._energy_totals(end, row, sums, levelled.get(end))]
 
-    def _energy_totals(self, end: int, row: Row, sums: list[Sum]) -> Iterator[HouseholdInterval | HouseholdDay]:
+    def _energy_totals(self, end: int, row: Row, sums: list[Sum], levelled: float | None) -> Iterator[HouseholdInterval | HouseholdDay]:
         values: dict[HouseQuantity, float] = {}
         reasons: dict[HouseQuantity, str] = {}
         counted = dict(row.sums)
         dropped = ""
         for total, value, reason in ((found.total, found.value, found.reason) for found in sums):
             if total is HouseQuantity.CONSUMPTION_WH and value is not None:
-                value, reason = self._carried(end, value)
+                value, reason = self._carried(end, value if levelled is None else levelled)
                 dropped = self.mistake
                 row.sums[total] = value
             _enter(values, reasons, total, value, reason)
@@ -64,20 +65,20 @@ class Household:
                 self._excess(end, value, values, reasons)
         new = [found.total for found in sums]
         _rates(row.sums, new, values, reasons)
-        yield HouseholdInterval(end, values, reasons, row.estimated, self._interval_s, self._excess_s)
-        yield from self._day_totals(end, counted, new, row.estimated, dropped)
+        yield HouseholdInterval(end, values, reasons, bool(row.estimated), self._interval_s, self._excess_s)
+        yield from self._day_totals(end, row, counted, new, dropped)
 
     def _day_totals(
-        self, end: int, sums: Mapping[HouseQuantity, float | None], new: Sequence[HouseQuantity], estimated: bool, dropped: str
+        self, end: int, row: Row, sums: Mapping[HouseQuantity, float | None], new: Sequence[HouseQuantity], dropped: str
     ) -> Iterator[HouseholdDay]:
         """The days that an interval completes. A remainder belongs to the day on which it arose, so none is carried here."""
         for total in new:
             fault = dropped if total is HouseQuantity.CONSUMPTION_WH else ""
-            for day in self._days.add(total.value, end, _known(sums[total]), estimated=estimated, fault=fault):
+            for day in self._days.add(total.value, end, _known(sums[total]), spread_wh=row.spread_wh.get(total, 0.0), fault=fault):
                 yield _day_total(total, day)
         for rate, whole, part in _decided(sums, new):
             fault = dropped if whole is HouseQuantity.CONSUMPTION_WH else ""
-            for day in self._days.add(rate.value, end, _known(sums[whole], sums[part]), estimated=estimated, fault=fault):
+            for day in self._days.add(rate.value, end, _known(sums[whole], sums[part]), spread_wh=row.spread_wh.get(whole, 0.0), fault=fault):
                 yield _day_rate(rate, day)
 
     def _carried(self, end: int, value: float) -> tuple[float | None, str]:
@@ -161,6 +162,22 @@ class Household:
             self._energies.restore(state["energies"])
             self._powers.restore(state["powers"])
             self._exports = {boundary(at): number_or_none(wh) for at, wh in state["exports"]}
+
+
+def _levelled(decided: Sequence[tuple[int, Row, list[Sum]]]) -> dict[int, float]:
+    """The consumption of a gap's intervals, spread evenly where it would not come out otherwise.
+
+    What a late device counted is in the right sum, but not each part of it in the right interval: at noon more was
+    exported than an even share of a day's sun. What some intervals lack then is in the others of the same gap.
+    """
+    found = [(end, one) for end, _, sums in decided for one in sums if one.total is HouseQuantity.CONSUMPTION_WH and one.spread_wh]
+    values = {end: one.value for end, one in found if one.value is not None}
+    lacking = lowest = 0.0
+    for value in values.values():
+        lacking = min(lacking + value, 0.0)
+        lowest = min(lowest, lacking)
+    mean = sum(values.values()) / max(len(values), 1)
+    return dict.fromkeys(values, mean) if mean >= 0 and (lacking < 0 or lowest < -CARRY_WH) else {}
 
 
 def _enter(values: dict[HouseQuantity, float], reasons: dict[HouseQuantity, str], total: HouseQuantity, value: float | None, reason: str) -> None:

@@ -19,7 +19,8 @@ class Row:
     inputs: dict[str, float | None] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     sums: dict[HouseQuantity, float | None] = field(default_factory=dict)
-    estimated: bool = False
+    spread_wh: dict[HouseQuantity, float] = field(default_factory=dict)  # of each total, by what its inputs may lie in another interval
+    estimated: set[str] = field(default_factory=set)  # the inputs that were spread over a gap
     void: set[HouseQuantity] = field(default_factory=set)  # totals that it never has: they were made of other inputs
 
 
@@ -29,7 +30,8 @@ class Sum:
 
     total: HouseQuantity
     value: float | None
-    reason: str
+    reason: str = ""
+    spread_wh: float = 0.0
 
 
 class Ledger:
@@ -75,11 +77,13 @@ class Ledger:
             for passed in (other for other, given in self._given.items() if given >= end and other != key):
                 row.inputs[passed], row.reasons[passed] = None, f"{passed} is not known for this interval"
         row.inputs[key] = value
-        row.estimated = row.estimated or estimated
+        if estimated:
+            row.estimated.add(key)
         if value is None:
             row.reasons[key] = reason
         sums = [found for total in self._totals if total in self._open(row) and (found := self._sum(row, total))]
         row.sums |= {found.total: found.value for found in sums}
+        row.spread_wh |= {found.total: found.spread_wh for found in sums}
         if len(row.inputs) == len(self._users):
             del self._rows[end]
         return end, row, sums
@@ -90,7 +94,7 @@ class Ledger:
 
     def _sum(self, row: Row, total: HouseQuantity) -> Sum | None:
         """The total, its absence as soon as one input is absent, or None while inputs are awaited."""
-        value, complete = 0.0, True
+        value, spread_wh, complete = 0.0, 0.0, True
         for key, weight in self._totals[total].items():
             if key not in row.inputs:
                 complete = False
@@ -98,7 +102,8 @@ class Ledger:
                 return Sum(total, None, row.reasons[key])
             else:
                 value += weight * part
-        return Sum(total, value, "") if complete else None
+                spread_wh += abs(weight * part) if key in row.estimated else 0.0
+        return Sum(total, value, spread_wh=spread_wh) if complete else None
 
     def _forget(self, until: int) -> None:
         while self._rows and (oldest := next(iter(self._rows))) < until:
@@ -120,13 +125,14 @@ class Ledger:
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as JSON has it: short, for there can be a fortnight of rows.
 
-        A row is its end in intervals since the row before, whether it is estimated, the totals that it cannot have,
-        and its inputs: a number, the reason why it is absent, or null while it is awaited.
+        A row is its end in intervals since the row before, the totals that it cannot have, the places of the inputs that
+        are estimated, and its inputs: a number, the reason why it is absent, or null while it is awaited.
         """
+        places = {key: place for place, key in enumerate(self._users)}
         rows, before = [], 0
         for end, row in self._rows.items():
             inputs = [row.reasons.get(key, row.inputs[key]) if key in row.inputs else None for key in self._users]
-            rows.append([(end - before) // self._interval_s, int(row.estimated), sorted(row.void), *inputs])
+            rows.append([(end - before) // self._interval_s, sorted(row.void), sorted(places[key] for key in row.estimated), *inputs])
             before = end
         formulas = {total.value: dict(inputs) for total, inputs in self._totals.items()}
         return {"inputs": list(self._users), "totals": formulas, "given": list(self._given.values()), "forgotten": self._forgotten, "rows": rows}
@@ -141,14 +147,17 @@ class Ledger:
         self._forgotten = boundary(state["forgotten"])
         self._given |= {key: boundary(given) for key, given in zip(keys, state["given"], strict=True) if key in self._users}
         end = 0
-        for later, estimated, void, *inputs in state["rows"]:
+        for later, void, estimated, *inputs in state["rows"]:
             end = boundary(end + later * self._interval_s)
             known = {key: value for key, value in zip(keys, inputs, strict=True) if value is not None and key in self._users}
-            row = Row(estimated=bool(estimated), void=others | {HouseQuantity(total) for total in void})
+            row = Row(void=others | {HouseQuantity(total) for total in void})
+            row.estimated = {keys[place] for place in estimated} & known.keys()
             row.inputs = {key: None if isinstance(value, str) else number(value) for key, value in known.items()}
             row.reasons = {key: value for key, value in known.items() if isinstance(value, str)}
-            if self._open(row) - {total for total in self._totals if self._sum(row, total)}:
-                row.sums = {total: found.value for total in self._open(row) if (found := self._sum(row, total))}
+            decided = [found for total in self._open(row) if (found := self._sum(row, total))]
+            if len(decided) < len(self._open(row)):
+                row.sums = {found.total: found.value for found in decided}
+                row.spread_wh = {found.total: found.spread_wh for found in decided}
                 self._rows[end] = row
 
 

@@ -93,8 +93,8 @@ class Metering:
         totals: list[Outcome] = []
         for outcome in outcomes:
             if isinstance(outcome, EnergyInterval):
-                totals += self._household.energy(outcome)
                 totals += self._day_energies(outcome)
+        totals += self._household.energies(outcome for outcome in outcomes if isinstance(outcome, EnergyInterval))
         for end, watts in point.take_closed():
             totals += self._household.powers(point.id, end, watts)
         return outcomes + totals
@@ -102,7 +102,8 @@ class Metering:
     def _day_energies(self, interval: EnergyInterval) -> list[DayEnergy]:
         """The days of a point that an interval completes."""
         parts = None if interval.energy_wh is None else (interval.energy_wh,)
-        days = self._days.add(f"{interval.point_id} {interval.quantity}", interval.end, parts, estimated=interval.estimated)
+        spread_wh = (interval.energy_wh or 0.0) if interval.estimated else 0.0
+        days = self._days.add(f"{interval.point_id} {interval.quantity}", interval.end, parts, spread_wh=spread_wh)
         return [DayEnergy(interval.point_id, interval.quantity, day.end, day.sums[0] if day.sums else None, day.reason) for day in days]
 
     def shift(self, offset_s: float) -> None:
@@ -117,6 +118,8 @@ class Metering:
         reasons = dict(self._balance.missing)
         awaited = {key.rpartition(" ")[0] for key in self._household.waiting()}
         for point_id, point in self._points.items():
+            if point.asleep(self._now):
+                continue
             if (since := point.silent_since(self._now)) is not None and (point_id in awaited or self._balance.uses(point_id)):
                 reasons[point_id] = f"has been silent since {utc_text(since)}"
             elif point_id in awaited and not point.was_read:

@@ -12,6 +12,7 @@ from edge_agent.metering.changes import Changes
 from edge_agent.metering.counters import AHEAD_S
 from edge_agent.metering.cutter import grid_end
 from edge_agent.metering.energy import CounterEnergy, Energy, PowerEnergy
+from edge_agent.metering.sleep import Sleep
 from edge_agent.metering.stored import boundary, instant, number
 from edge_agent.model.measurements import Counter, EnergyInterval, MeterPoint, Outcome, Quality, Quantity, Reading, Role, Snapshot
 
@@ -32,7 +33,21 @@ class _Metered(NamedTuple):
 class PointMeter:
     """Meters one point. `closed` says that gauges were settled, for the house's powers."""
 
-    __slots__ = ("_beside", "_changes", "_closed", "_end", "_energies", "_gauges", "_held", "_held_here", "_interval_s", "_point", "id", "was_read")
+    __slots__ = (
+        "_beside",
+        "_changes",
+        "_closed",
+        "_end",
+        "_energies",
+        "_gauges",
+        "_held",
+        "_held_here",
+        "_interval_s",
+        "_point",
+        "_sleep",
+        "id",
+        "was_read",
+    )
 
     def __init__(self, point: MeterPoint, hybrid: bool, interval_s: int, poll_s: float, time_zone: tzinfo = UTC) -> None:
         self.id = point.id
@@ -47,6 +62,8 @@ class PointMeter:
         )
         self._gauges = gauges(point, hybrid)
         self._changes = Changes(point)
+        at_night = point.role is Role.PV and not hybrid and point.quantities & {Quantity.GENERATION_W, Quantity.AC_OUTPUT_W}
+        self._sleep = Sleep(point.stale_after_s) if at_night else None
         self._held: dict[Quantity, tuple[float, float]] = {}  # the last value of each gauge and when it was true
         self._held_here: set[Quantity] = set()  # those that were read since `restore`
         self._end: int | None = None  # the boundary at which the gauges are settled next
@@ -65,6 +82,16 @@ class PointMeter:
 
     def update(self, readings: Mapping[Quantity, Reading], now: float) -> list[Outcome]:
         """One poll at `now`. Returns what it completes."""
+        outcomes = self._sleep_on(now) if self._sleep is not None and (until := self._sleep.asleep_until(now)) and until < now else []
+        found, good = self._read(readings, now)
+        good = good or any(reading.quality is Quality.OK for reading in readings.values())
+        self.was_read = self.was_read or good
+        if self._sleep is not None:
+            self._hear(self._sleep, readings, now + FUTURE_S)
+        return outcomes + found + list(self._changes.update(readings, good, now))
+
+    def _read(self, readings: Mapping[Quantity, Reading], now: float) -> tuple[list[Outcome], bool]:
+        """Takes gauges and energies. Returns what that completes, and whether any of them had a value."""
         latest = now + FUTURE_S
         outcomes: list[Outcome] = []
         if self._end is None:
@@ -92,10 +119,34 @@ class PointMeter:
                 good = True
                 if found := energy.feed(reading.at, number):
                     outcomes += _passed_on(found, unless)
-        good = good or any(reading.quality is Quality.OK for reading in readings.values())
-        self.was_read = self.was_read or good
-        outcomes += self._changes.update(readings, good, now)
-        return outcomes
+        return outcomes, good
+
+    def _hear(self, sleep: Sleep, readings: Mapping[Quantity, Reading], latest: float) -> None:
+        """What tells of an inverter's nights: its power, and the counter of what it gives."""
+        power = next((readings[quantity] for quantity in (Quantity.GENERATION_W, Quantity.AC_OUTPUT_W) if quantity in readings), None)
+        if power is None or (watts := power.number) is None or power.at > latest:
+            return
+        counters = (readings[metered.read].number for metered in self._energies if metered.read.is_counter and metered.read in readings)
+        sleep.hear(power.at, watts, next(counters, None))
+
+    def _sleep_on(self, now: float) -> list[Outcome]:
+        """An inverter that is asleep generates nothing: its power is 0, its counters stand still."""
+        until = self._sleep.asleep_until(now) if self._sleep is not None else None
+        if until is None:
+            return []
+        at = min(until, now)
+        levels = {
+            metered.read: metered.energy.level if isinstance(metered.energy, CounterEnergy) else 0.0
+            for metered in self._energies
+            if not isinstance(metered.energy, CounterEnergy) or metered.energy.was_read
+        }
+        levels |= {quantity: 0.0 for quantity in self._gauges if quantity.is_power}
+        return self._read({quantity: Reading(level, "", Quality.OK, at) for quantity, level in levels.items()}, now)[0]
+
+    def asleep(self, now: float) -> bool:
+        """Whether it is an inverter that is taken to sleep at night."""
+        until = self._sleep.asleep_until(now) if self._sleep is not None else None
+        return until is not None and now < until
 
     def _is_newer(self, quantity: Quantity, at: float, latest: float) -> bool:
         held = self._held.get(quantity)
@@ -103,7 +154,7 @@ class PointMeter:
 
     def tick(self, now: float) -> list[Outcome]:
         """Gives up the gauges of a silent device, absent energies and the device itself when their time has come."""
-        outcomes: list[Outcome] = []
+        outcomes = self._sleep_on(now)
         if self._end is None:
             self._end = grid_end(now, self._interval_s)
         if now >= self._end + self._point.offline_after_s:
@@ -148,6 +199,8 @@ class PointMeter:
         for metered in self._energies:
             metered.energy.shift(offset_s)
         self._changes.shift(offset_s)
+        if self._sleep is not None:
+            self._sleep.shift(offset_s)
 
     def forget_future(self, now: float) -> None:
         """Begins anew with what is dated too far ahead of `now`: a wrong clock dated it."""
@@ -158,6 +211,8 @@ class PointMeter:
         for metered in self._energies:
             metered.energy.forget_future(now)
         self._changes.forget_future(now)
+        if self._sleep is not None:
+            self._sleep.forget_future(now)
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as JSON has it."""
@@ -168,6 +223,7 @@ class PointMeter:
             "held": {quantity.value: held for quantity, held in self._held.items()},
             "energies": {key: energy.state() for key, _, energy, unless in self._energies if unless is None or not unless.was_read},
             "changes": self._changes.state(),
+            "sleep": None if self._sleep is None else self._sleep.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> bool:
@@ -182,6 +238,8 @@ class PointMeter:
         self._held = {Quantity(quantity): (number(value), instant(at)) for quantity, (value, at) in state["held"].items() if same}
         self._held_here.clear()
         self._changes.restore(state["changes"])
+        if self._sleep is not None and same and state.get("sleep"):
+            self._sleep.restore(state["sleep"])
         for metered in self._energies:
             if metered.key in state["energies"]:
                 metered.energy.restore(state["energies"][metered.key])

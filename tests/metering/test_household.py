@@ -28,7 +28,7 @@ def given(house: Household, number: int, point_id: str, **energies: float | None
     """Energies of a point in the interval of that number; None is absent."""
     found: list[HouseholdInterval | HouseholdDay] = []
     for name, wh in energies.items():
-        found += house.energy(EnergyInterval(point_id, Q(name), T0 + 900 * number, wh, reason="" if wh is not None else "it was away"))
+        found += house.energies([EnergyInterval(point_id, Q(name), T0 + 900 * number, wh, reason="" if wh is not None else "it was away")])
     return [outcome for outcome in found if isinstance(outcome, HouseholdInterval)]
 
 
@@ -129,6 +129,39 @@ def test_an_input_after_all_is_decided_decides_nothing_again() -> None:
     given(house, 1, "pv", generation_wh=5)
     assert given(house, 1, "battery", import_wh=1, export_wh=1) == []
     assert house.waiting() == ()
+
+
+def late(house: Household, point_id: str, quantity: Quantity, energies: Sequence[float]) -> list[HouseholdInterval]:
+    """What a device counted in the intervals from the first on, spread over them since nobody read it meanwhile."""
+    found = house.energies([EnergyInterval(point_id, quantity, T0 + 900 * number, wh, True) for number, wh in enumerate(energies, 1)])
+    return [outcome for outcome in found if isinstance(outcome, HouseholdInterval)]
+
+
+def test_what_some_intervals_of_a_gap_lack_is_in_the_others() -> None:
+    """The inverter was silent over a sunny day: its energy, spread evenly, does not make up for the export at noon."""
+    house = household()
+    for number, exported in enumerate((0, 3000, 3000, 0), 1):
+        given(house, number, "grid", import_wh=100, export_wh=exported)
+    found = late(house, "pv", Q.GENERATION_WH, [2000] * 4)
+    assert {end: value for (end, quantity), value in values(found).items() if quantity is H.CONSUMPTION_WH} == dict.fromkeys((1, 2, 3, 4), 600)
+    assert house.remainder_wh == 0
+
+
+def test_a_gap_whose_intervals_come_out_right_is_left_as_it_is() -> None:
+    house = household()
+    for number, exported in enumerate((0, 200, 0), 1):
+        given(house, number, "grid", import_wh=100, export_wh=exported)
+    found = late(house, "pv", Q.GENERATION_WH, [150] * 3)
+    assert {end: value for (end, quantity), value in values(found).items() if quantity is H.CONSUMPTION_WH} == {1: 250, 2: 50, 3: 250}
+
+
+def test_a_gap_that_lacks_energy_as_a_whole_is_no_matter_of_its_intervals() -> None:
+    house = household()
+    for number in (1, 2, 3):
+        given(house, number, "grid", import_wh=0, export_wh=2000)
+    found = late(house, "pv", Q.GENERATION_WH, [100] * 3)
+    assert H.CONSUMPTION_WH not in {quantity for _, quantity in values(found)}
+    assert "a sign or role is wrong" in house.mistake
 
 
 def test_rates_that_are_no_shares_are_not_sent() -> None:
@@ -239,7 +272,7 @@ def test_rows_of_another_interval_s_length_are_dropped() -> None:
 
 def test_an_estimate_in_an_input_is_one_in_the_total() -> None:
     house = household(GRID)
-    found = house.energy(EnergyInterval("grid", Q.IMPORT_WH, T0, 5.0, True)) + house.energy(EnergyInterval("grid", Q.EXPORT_WH, T0, 5.0))
+    found = house.energies([EnergyInterval("grid", Q.IMPORT_WH, T0, 5.0, True), EnergyInterval("grid", Q.EXPORT_WH, T0, 5.0)])
     assert all(isinstance(interval, HouseholdInterval) and interval.estimated for interval in found)
 
 
