@@ -26,6 +26,7 @@ from edge_agent.uplink.client import CONNECTIONS, MoostClient
 from edge_agent.uplink.gate import Cause, Gate
 from edge_agent.uplink.intake import Intake
 from edge_agent.uplink.progress import Progress
+from edge_agent.uplink.settling import Settling
 from edge_agent.uplink.spread import BacklogStart, Spread
 from edge_agent.uplink.troubles import Troubles
 from edge_agent.uplink.verdict import Kind, Verdict
@@ -100,11 +101,10 @@ class Uploader:
         self._choice = Choice(self._intake, self._troubles, self._gate, self._start, clock, settings.backfill_after_s)
         self._burials = Burials()
         self._jobs: dict[asyncio.Task[Verdict], Job] = {}
-        self._unsettled: list[Job] = []  # accepted, but the queue could not be written
+        self._settling = Settling(outbox, clock)
         self._batch_size = settings.batch_size
         self._accepted_at: float | None = None
         self._accepted_live = self._accepted_historical = self._buried = 0
-        self._possibly_doubled = 0  # not yet counted in the queue's file
         self.on_turn: Callable[[], None] = lambda: None
         self.finish_s = 2.0  # real seconds for calls under way when the uploader is stopped; what is given up may arrive twice
 
@@ -174,11 +174,10 @@ class Uploader:
         """Draws the conclusions of what is done, then starts what may start."""
         for task in [task for task in self._jobs if task.done()]:
             await self._conclude(self._jobs.pop(task), task.result())
+        await self._settle_in_time()
         if self._gate.wait_s > 0:
             self._intake.stale()  # by then some will be too old for the live call
             return
-        if self._unsettled:
-            await self._settle_late()
         await self._intake.take_live(self._in_hand())
         while len(self._jobs) < (1 if self._gate.doubtful else CONNECTIONS):
             job = await self._choice.next(list(self._jobs.values()), self._in_hand(), self._batch_size)
@@ -186,6 +185,8 @@ class Uploader:
                 break
             self._begin(job)
         await self._take_ahead()
+        if not self._jobs:
+            await self._settling.settle()
 
     async def _rest(self) -> None:
         """Until something happens: an answer, new events, the stop, or the time for the next attempt."""
@@ -202,23 +203,22 @@ class Uploader:
 
     def _pause_s(self) -> float | None:
         """Seconds to the next thing that time alone brings; None when there is none."""
+        settle_s = None if self._settling.failed else self._settling.due_in_s
         if self._gate.wait_s > 0:
-            return self._gate.wait_s
+            return min(self._gate.wait_s, self._gate.wait_s if settle_s is None else settle_s)
         now = self._clock.monotonic()
         start_s = self._start.wait_s(now) if self._backlog else 0.0
-        ahead = [self._intake.held_back_s or None, start_s or None, self._troubles.due_in_s(now)]
+        ahead = [self._intake.held_back_s or None, start_s or None, self._troubles.due_in_s(now), settle_s]
         return min((max(0.001, seconds) for seconds in ahead if seconds is not None), default=None)
 
     async def _finish(self) -> None:
         try:
             if self._jobs:
                 await asyncio.wait(self._jobs, timeout=self.finish_s)
-            self._possibly_doubled += sum(len(job.part) for task, job in self._jobs.items() if not task.done() or task.result().in_doubt)
-            if self._unsettled:
-                await self._settle_late()
-            await self._count_doubles()
+            self._settling.possibly_doubled += sum(len(job.part) for task, job in self._jobs.items() if not task.done() or task.result().in_doubt)
+            await self._settling.settle()
         except StorageError as error:
-            log.error("%s; %d events that the cloud has are still in the queue and go again", error, sum(len(job.part) for job in self._unsettled))
+            log.error("%s; %d events that the cloud has are still in the queue and go again", error, self._settling.waiting)
         finally:
             for task in self._jobs:
                 task.cancel()
@@ -227,7 +227,7 @@ class Uploader:
 
     def _in_hand(self) -> Iterable[Part]:
         """What must not be taken twice."""
-        return [job.part for job in (*self._jobs.values(), *self._unsettled)]
+        return [job.part for job in (*self._jobs.values(), *self._settling.jobs)]
 
     async def _take_ahead(self) -> None:
         """Takes the next part of the backlog while one is under way."""
@@ -243,37 +243,25 @@ class Uploader:
         self._jobs[task] = job
 
     async def _send(self, job: Job) -> Verdict:
-        """Sends and, when accepted, settles at once: what lies between the two is what a power cut doubles."""
+        """Sends and, when a part of the backlog is accepted, settles at once: what lies between the two is what a power cut doubles."""
         verdict = await (self._client.send_live(job.part[0]) if job.live else self._client.send_batch(job.part))
         if verdict.accepted:
-            try:
-                await self._settle(job)
-            except StorageError as error:
-                self._unsettled.append(job)
-                self._gate.fail(Cause.STORAGE, str(error))
+            self._settling.add(job)
+            if not job.live:
+                try:
+                    await self._settling.settle()
+                except StorageError as error:
+                    self._gate.fail(Cause.STORAGE, str(error))
         return verdict
 
-    async def _settle_late(self) -> None:
-        """Settles what was accepted while the queue could not be written, instead of sending it again."""
-        while self._unsettled:
-            await self._settle(self._unsettled[-1])
-            self._unsettled.pop()
-        self._gate.succeed()
-
-    async def _settle(self, job: Job) -> None:
-        """They leave the queue, and what may be doubled so far is counted with them: a write of its own would wear the flash."""
-        doubled, self._possibly_doubled = self._possibly_doubled, 0
-        try:
-            await self._outbox.accept(job.part, historical=not job.live, possibly_doubled=doubled)
-        except StorageError:
-            self._possibly_doubled += doubled
-            raise
-
-    async def _count_doubles(self) -> None:
-        """At the stop: no later acceptance will count them."""
-        if self._possibly_doubled:
-            await self._outbox.accept((), historical=False, possibly_doubled=self._possibly_doubled)
-            self._possibly_doubled = 0
+    async def _settle_in_time(self) -> None:
+        """Settles a group that is full or has waited long enough, or what could not be written before, instead of sending it again."""
+        if self._settling.failed:
+            if self._gate.wait_s == 0:
+                await self._settling.settle()
+                self._gate.succeed()
+        elif self._settling.due_in_s == 0 or self._settling.is_full(self._batch_size):
+            await self._settling.settle()
 
     async def _conclude(self, job: Job, verdict: Verdict) -> None:
         match verdict.kind:
@@ -300,7 +288,7 @@ class Uploader:
         self._accepted_at = self._clock.now()
         self._troubles.forget(job.part)
         self._burials.accepted(job.part)
-        if self._unsettled:
+        if self._settling.failed:
             return  # the gate stays closed until the queue takes it
         if self._gate.doubtful:
             self._intake.live_stale = True
@@ -364,7 +352,7 @@ class Uploader:
 
     async def _later(self, job: Job, verdict: Verdict) -> None:
         if verdict.in_doubt:
-            self._possibly_doubled += len(job.part)
+            self._settling.possibly_doubled += len(job.part)
         known = self._troubles.get(job.part[0])
         accepted = self._accepted_live + self._accepted_historical
         if verdict.status >= 500 and self._troubles.strike(job.part, accepted, lambda: self._blocks_only_its_own(job.part[0])):

@@ -1,0 +1,76 @@
+"""What the cloud has accepted and the queue does not know yet. Live events leave the queue in groups, to spare the flash.
+
+What is not settled may be sent a second time after a power cut, so a group and what is under way beside it are
+never more than one batch, and a group waits for seconds only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from edge_agent.model.clock import Clock
+from edge_agent.model.errors import StorageError
+from edge_agent.outbox.outbox import Outbox
+from edge_agent.outbox.queue import Queue
+from edge_agent.outbox.rows import Queued
+from edge_agent.uplink.choice import Job
+from edge_agent.uplink.client import CONNECTIONS
+
+GROUP_S = 2.0  # a group's first event waits no longer
+_GROUP = 100  # nor do more wait for each other
+
+
+class Settling:
+    """The accepted jobs that are not settled yet, and the doubles that are not counted yet."""
+
+    def __init__(self, outbox: Outbox, clock: Clock) -> None:
+        self._outbox, self._clock = outbox, clock
+        self.jobs: list[Job] = []
+        self.possibly_doubled = 0  # counted with the next group: a write of its own would wear the flash
+        self.failed = False  # the queue could not be written
+        self._since = 0.0
+        self._writing = asyncio.Lock()
+
+    def add(self, job: Job) -> None:
+        """The cloud has it."""
+        if not self.jobs:
+            self._since = self._clock.monotonic()
+        self.jobs.append(job)
+
+    @property
+    def waiting(self) -> int:
+        """How many events the queue still holds although the cloud has them."""
+        return sum(len(job.part) for job in self.jobs)
+
+    def is_full(self, batch_size: int) -> bool:
+        """True when no more may be added: with what is under way it would be more than a batch."""
+        return self.waiting >= min(_GROUP, max(1, batch_size - CONNECTIONS))
+
+    @property
+    def due_in_s(self) -> float | None:
+        """Seconds until the group must be settled; None without one."""
+        return max(0.0, self._since + GROUP_S - self._clock.monotonic()) if self.jobs else None
+
+    async def settle(self) -> None:
+        """All leave the queue in one transaction. Raises StorageError; then they stay here, and are not sent again."""
+        async with self._writing:
+            jobs, doubled = list(self.jobs), self.possibly_doubled
+            if not jobs and not doubled:
+                return
+            try:
+                await self._outbox.call(lambda queue: _accept(queue, jobs, doubled))
+            except StorageError:
+                self.failed = True
+                raise
+            self.failed = False
+            del self.jobs[: len(jobs)]
+            self.possibly_doubled -= doubled
+            self._since = self._clock.monotonic()
+
+
+def _accept(queue: Queue, jobs: Sequence[Job], possibly_doubled: int) -> None:
+    live: list[Queued] = [queued for job in jobs if job.live for queued in job.part]
+    old = [queued for job in jobs if not job.live for queued in job.part]
+    queue.accept(live, historical=False, possibly_doubled=possibly_doubled)
+    queue.accept(old, historical=True)
