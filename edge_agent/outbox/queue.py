@@ -36,11 +36,8 @@ class _Newest(NamedTuple):
 _PUT = "INSERT INTO events (seq, series, at, value) VALUES (?, ?, ?, ?)"
 _LIVE = "SELECT seq, series, at, value FROM events WHERE seq >= ? AND at >= ? AND seq NOT IN (SELECT seq FROM troubled) ORDER BY seq LIMIT ?"
 _OLD = "SELECT seq, series, at, value FROM events WHERE seq > ? AND at < ? AND seq NOT IN (SELECT seq FROM troubled) ORDER BY seq LIMIT ?"
-_NEWEST = """
-SELECT s.device_id, s.type, e.at, max(e.seq), max(coalesce(s.sent_at, e.at - 1)) FROM events e JOIN series s ON s.id = e.series
-JOIN (SELECT device_id, type, max(at) AS at FROM events JOIN series ON id = series GROUP BY device_id, type) m
-  ON m.device_id = s.device_id AND m.type = s.type AND m.at = e.at
-GROUP BY s.device_id, s.type"""
+_SENT_AHEAD = "SELECT device_id, type, max(sent_at) FROM series WHERE sent_at IS NOT NULL GROUP BY device_id, type"
+_SINCE = "SELECT seq, series, at FROM events WHERE at >= ?"
 
 
 class Queue:
@@ -88,6 +85,7 @@ class Queue:
         self._types = {number: names[3] for number, names in self._names.items()}
         self._next = 1 + max(db.execute(f"SELECT ifnull(max(seq), 0) FROM {table}").fetchone()[0] for table in ("events", "dead"))
         self._newest: dict[Key, _Newest] | None = None  # counted when first asked for: it reads the whole queue
+        self._newest_since = 0.0
         self._live_from = (0, 0)  # the lowest seq that may be as young as the instant beside it
         self._any_troubled = bool(db.execute("SELECT count(*) FROM troubled").fetchone()[0])
         self._dead = int(db.execute("SELECT count(*) FROM dead").fetchone()[0])
@@ -216,14 +214,16 @@ class Queue:
         The latter are `promoted` and not older than `newest_since`. Troubled events are left out. Nothing is removed.
         """
         with self.transaction():
-            promoted = [newest.seq for newest in self._newest_of_each().values() if newest.seq is not None and newest_since <= newest.at < since]
+            promoted = [
+                newest.seq for newest in self._newest_of_each(newest_since).values() if newest.seq is not None and newest_since <= newest.at < since
+            ]
             taken = [queued._replace(promoted=True) for queued in self._by_seq(promoted)]
             return taken + self._queued(self._db.execute(_LIVE, (self._first_live(since), since, limit)))
 
     def take_old(self, before: float, newest_since: float, limit: int, after: int = 0) -> list[Queued]:
         """The oldest `limit` events dated before `before` with a seq above `after`, without promoted and troubled ones. Nothing is removed."""
         with self.transaction():
-            newest = self._newest_of_each().values()
+            newest = self._newest_of_each(newest_since).values()
             live = {one.seq for one in newest if one.seq is not None and newest_since <= one.at < before}
             rows = self._db.execute(_OLD, (after, before, limit + len(live)))
             taken = [queued for queued in self._queued(rows) if queued.seq not in live][:limit]
@@ -246,10 +246,17 @@ class Queue:
         self._live_from = (self._next if row is None else row[0], math.floor(since))
         return self._live_from[0]
 
-    def _newest_of_each(self) -> dict[Key, _Newest]:
-        if self._newest is None:
-            rows = self._db.execute(_NEWEST)
-            self._newest = {(device, kind): _Newest(max(at, sent), seq if at > sent else None) for device, kind, at, seq, sent in rows}
+    def _newest_of_each(self, since: float) -> dict[Key, _Newest]:
+        """The newest of each device and type that is not older than `since`; row by row, for to sort a long backlog takes 50 MB."""
+        if self._newest is None or since < self._newest_since:
+            self._newest_since = since
+            found: dict[Key, _Newest] = {(device, kind): _Newest(sent, None) for device, kind, sent in self._db.execute(_SENT_AHEAD)}
+            for seq, series, at in self._db.execute(_SINCE, (since,)):
+                names = self._names[series]
+                known = found.get((names[0], names[3]))
+                if known is None or at > known.at or (at == known.at and known.seq is not None):
+                    found[names[0], names[3]] = _Newest(at, seq)
+            self._newest = found
         return self._newest
 
     def troubled(self) -> list[Troubled]:

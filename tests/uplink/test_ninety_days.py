@@ -1,0 +1,120 @@
+"""Ninety days without the internet in a house of 60 points: half a million events, in the memory that an hour's takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from edge_agent.model.events import Event
+from edge_agent.outbox.outbox import Queue
+from tests.conftest import free_port
+
+DAYS, POINTS, INTERVAL_S = 90, 60, 900
+EVENTS = DAYS * 86400 // INTERVAL_S * POINTS
+KINDS = ("ENERGY_CONSUMPTION", "POWER_CONSUMPTION")
+
+# A cloud that counts instead of keeping: half a million events as objects would be the test's memory.
+_SINK = """
+import http.server, json, sys
+seen, report = {}, {"live": 0, "historical": 0, "disorder": 0, "first": None}
+class Sink(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def answer(self, status, body=b""):
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        self.answer(200, json.dumps(report if self.path == "/report" else {"access_token": "token"}).encode())
+    def do_POST(self):
+        events = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        live = isinstance(events, dict)
+        report["first"] = report["first"] or self.path
+        report["live" if live else "historical"] += 1 if live else len(events)
+        for event in () if live else events:
+            key = event["deviceId"], event["type"]
+            report["disorder"] += event["timestamp"] <= seen.get(key, 0)
+            seen[key] = event["timestamp"]
+        self.answer(201 if live else 200)
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Sink).serve_forever()
+"""
+
+_UPLOADER = """
+import asyncio, sys
+from pathlib import Path
+from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID
+from edge_agent.model.clock import SystemClock
+from edge_agent.outbox.outbox import Outbox
+from edge_agent.uplink.client import MoostAccount, MoostClient
+from edge_agent.uplink.uploader import Uploader, UploadSettings
+
+async def main(path, url):
+    outbox = await Outbox.open(Path(path))
+    client = MoostClient(MoostAccount(url, CUSTOMER_ID, BUILDING_ID, CLIENT_ID, CLIENT_SECRET), SystemClock())
+    uploader = Uploader(outbox, client, UploadSettings(), SystemClock(), 900, start_chance=lambda: 0.0)
+    stop = asyncio.Event()
+    uploading = asyncio.create_task(uploader.run(stop))
+    while uploader.status().stopped_at is None and not uploader.status().accepted_live:
+        await asyncio.sleep(0.05)
+    print("stopped" if uploader.status().stopped_at else "running", flush=True)
+    while (await outbox.stats())["waiting"]:
+        await asyncio.sleep(0.5)
+    stop.set()
+    await uploading
+    await client.close()
+    await outbox.close()
+    print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")), flush=True)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def fill(path: Path, intervals: int) -> None:
+    newest = int(time.time()) // INTERVAL_S * INTERVAL_S - INTERVAL_S
+    queue = Queue(path)
+    for first in range(0, intervals, 96):
+        slots = range(first, min(intervals, first + 96))
+        at = {slot: newest - (intervals - 1 - slot) * INTERVAL_S for slot in slots}
+        points = [(f"device-{number // 2}", KINDS[number % 2]) for number in range(POINTS)]
+        queue.put([Event(device, device, "SMART_METER", kind, 123.456, at[slot]) for slot in slots for device, kind in points], {})
+    queue.close()
+
+
+def deliver(path: Path) -> tuple[dict[str, object], int]:
+    """What the cloud saw when it came back after the upload had begun, and the most memory that the process took, in kB."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen([sys.executable, "-c", _UPLOADER, str(path), url], stdout=subprocess.PIPE, text=True) as uploader:
+        assert uploader.stdout is not None
+        try:
+            assert uploader.stdout.readline() == "stopped\n"
+            with subprocess.Popen([sys.executable, "-c", _SINK, str(port)]) as sink:
+                try:
+                    peak_kb = int(uploader.stdout.readline())
+                    report: dict[str, object] = json.load(urllib.request.urlopen(f"{url}/report", timeout=10))
+                finally:
+                    sink.kill()
+        finally:
+            uploader.kill()
+    return report, peak_kb
+
+
+def test_ninety_days_leave_in_order_and_take_no_more_memory_than_an_hour(tmp_path: Path) -> None:
+    fill(tmp_path / "hour.db", 4)
+    _, little_kb = deliver(tmp_path / "hour.db")
+    fill(tmp_path / "days.db", EVENTS // POINTS)
+    report, peak_kb = deliver(tmp_path / "days.db")
+    assert report["first"] == "/events/v1", "what is newest goes first"
+    assert report["disorder"] == 0, "the backlog goes oldest first"
+    assert isinstance(report["live"], int)
+    assert isinstance(report["historical"], int)
+    assert report["live"] + report["historical"] == EVENTS == 518_400
+    assert report["live"] <= 5 * POINTS
+    assert peak_kb < little_kb + 6 * 1024, f"{little_kb} kB for an hour, {peak_kb} kB for ninety days"
