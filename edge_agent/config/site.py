@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from edge_agent.cloud import vocabulary
 from edge_agent.config.building import building_of, time_zone_of
-from edge_agent.config.credentials import client_secret, secret_in, written_secrets
+from edge_agent.config.credentials import MQTT_CREDENTIAL, PACKAGED, client_secret, credential_file, secret_in, written_secrets
 from edge_agent.config.findings import Findings
 from edge_agent.config.house import devices_of
 from edge_agent.config.schema import PLATFORM_INTERVAL_S, MoostSection, MqttSection, ReportingSection, SiteSection, StorageSection, WebSection
@@ -22,7 +22,7 @@ from edge_agent.uplink.client import MoostAccount
 from edge_agent.uplink.registration import Building
 from edge_agent.uplink.uploader import UploadSettings
 
-_PACKAGED = Path("/etc/edge-agent"), Path("/var/lib/edge-agent")  # site file and state of a packaged installation
+_PACKAGED = PACKAGED, Path("/var/lib/edge-agent")  # site file and state of a packaged installation
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,9 @@ def _mqtt(findings: Findings, section: MqttSection | None) -> MqttSettings | Non
     if url.username or url.password:
         findings.wrong(("mqtt", "broker"), "mqtt.broker: a password does not belong into this file", "write username: and password_file: instead")
         return None
-    password = secret_in(findings, findings.path.parent / section.password_file, ("mqtt", "password_file")) if section.password_file else None
+    credential = credential_file(MQTT_CREDENTIAL) if section.username else None
+    place = findings.path.parent / section.password_file if section.password_file else credential
+    password = secret_in(findings, place, ("mqtt", "password_file")) if place else None
     return MqttSettings(
         host=url.hostname,
         port=port or (8883 if url.scheme == "mqtts" else 1883),

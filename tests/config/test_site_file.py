@@ -284,3 +284,23 @@ def test_a_building_is_deactivated_and_reactivated_by_a_key(load: Load, key: str
     site = load(MINIMAL + f"building: {{zip: '8010', city: Graz, country_code: AT{key}}}\n")
     assert site.building is not None
     assert site.building.active is active
+
+
+def test_secret_may_be_an_encrypted_systemd_credential(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    for name in ("moost-client-secret-encrypted", "mqtt-password-encrypted"):
+        (tmp_path / name).write_text(f"from-{name}\n".replace("-encrypted", ""))
+    site = load(MINIMAL.replace("  client_secret_file: client-secret\n", "") + "mqtt: {username: gateway}\n")
+    assert site.account.client_secret == "from-moost-client-secret"
+    assert site.mqtt is not None
+    assert site.mqtt.password == "from-mqtt-password"
+
+
+def test_secret_that_the_folders_group_can_read_is_right_where_the_folder_shares(load: Load, tmp_path: Path) -> None:
+    load(MINIMAL)
+    (tmp_path / "client-secret").chmod(0o640)
+    assert load_site(tmp_path / "agent.yaml").warnings
+    tmp_path.chmod(0o2770)
+    assert load_site(tmp_path / "agent.yaml").warnings == ()
+    (tmp_path / "client-secret").chmod(0o644)
+    assert load_site(tmp_path / "agent.yaml").warnings
