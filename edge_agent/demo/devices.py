@@ -46,10 +46,11 @@ class Model:
 
 
 class ModbusDevice:
-    """`async with ModbusDevice(GRID_METER, ledger.now) as device:` serves on a free port of the loopback interface."""
+    """`async with ModbusDevice(GRID_METER, ledger.now) as device:` serves on the loopback interface, on a free port unless one is given."""
 
-    def __init__(self, model: Model, house: Callable[[], House]) -> None:
+    def __init__(self, model: Model, house: Callable[[], House], port: int = 0) -> None:
         self._model = model
+        self._port = port
         self._house = house
         self._server: ModbusTcpServer | None = None
         self._asked_at: int | None = None
@@ -65,7 +66,7 @@ class ModbusDevice:
         no_bits = [SimData(0, count=16, values=False, datatype=DataType.BITS)]
         blocks = (no_bits, list(no_bits), self._block(HOLDING), self._block(INPUT))
         device = SimDevice(self._model.unit, simdata=blocks, action=self._answer)
-        self._server = ModbusTcpServer(device, framer=self._model.framer, address=("127.0.0.1", 0))
+        self._server = ModbusTcpServer(device, framer=self._model.framer, address=("127.0.0.1", self._port))
         await self._server.serve_forever(background=True)
         return self
 

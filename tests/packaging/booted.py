@@ -92,18 +92,18 @@ class Machine:
         self._leader = 0
         self._cgroup = _cgroup_of_this_process() / f"edge-{os.getpid()}-{root.parent.parent.name}-{root.parent.name}"
 
-    def boot(self, within_s: float = 60) -> None:
-        """Starts the system and waits until systemd has started everything."""
-        self.switch_on()
+    def boot(self, *options: str, within_s: float = 60) -> None:
+        """Starts the system and waits until systemd has started everything. `options` are for systemd-nspawn."""
+        self.switch_on(*options)
         state = self.wait_for("systemctl is-system-running | grep -E 'running|degraded'", within_s)
         assert state.strip() in ("running", "degraded")
 
-    def switch_on(self, within_s: float = 60) -> None:
+    def switch_on(self, *options: str, within_s: float = 60) -> None:
         """Starts the system and waits only until commands can be run."""
         command = ["systemd-nspawn", "--quiet", "--directory", str(self.root), "--machine", f"edge-{os.getpid()}-{self.root.parent.name}", "--boot"]
         command += ["--register=no", "--keep-unit", "--console=pipe", "--private-network"]
         command += ["--system-call-filter=bpf"]  # without it DeviceAllow= of the services inside is silently not enforced
-        command += [f"--bind-ro={host}:{inside}" for host, inside in self._binds.items()]
+        command += [*(f"--bind-ro={host}:{inside}" for host, inside in self._binds.items()), *options]
         with (self.root.parent / "console").open("ab") as console:
             environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
             self._cgroup.mkdir()  # of its own: in a shared one the systemds of two machines stop each other's services

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,13 +22,25 @@ def build_debs(folder: Path, *architectures: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the agent's package for each architecture."""
-    return build_debs(tmp_path_factory.mktemp("debs"))
+def deb_for(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str], Path]:
+    """Gives the agent's package for an architecture; built once, however many processes share the tests."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "debs"
+    folder.mkdir(exist_ok=True)
+
+    def deb(architecture: str) -> Path:
+        with (folder / f"{architecture}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            built = folder / architecture
+            if not built.is_dir():
+                build_debs(folder / f"{architecture}.unfinished", architecture).rename(built)
+        (file,) = built.glob("*.deb")
+        return file
+
+    return deb
 
 
 @pytest.fixture(scope="session")
-def agent_deb(debs: Path) -> Path:
-    """The agent's package for this machine's architecture, amd64."""
-    (file,) = debs.glob("edge-agent_*_amd64.deb")
-    return file
+def agent_deb(deb_for: Callable[[str], Path]) -> Path:
+    """The agent's package for amd64, which is what booted machines are."""
+    return deb_for("amd64")

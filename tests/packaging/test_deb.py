@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,18 +32,17 @@ def need(tool: str, package: str) -> None:
         pytest.skip(reason)
 
 
-def deb_of(debs: Path, architecture: str) -> Path:
-    return debs / f"edge-agent_{__version__}_{architecture}.deb"
+DebFor = Callable[[str], Path]
 
 
-def test_package_built_twice_has_the_same_bytes(debs: Path, tmp_path: Path) -> None:
-    again = deb_of(build_debs(tmp_path, "armhf"), "armhf")
-    assert again.read_bytes() == deb_of(debs, "armhf").read_bytes()
+def test_package_built_twice_has_the_same_bytes(deb_for: DebFor, tmp_path: Path) -> None:
+    (again,) = build_debs(tmp_path, "armhf").iterdir()
+    assert again.read_bytes() == deb_for("armhf").read_bytes()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_package_is_small_and_carries_both_pythons_of_its_own_processor(debs: Path, architecture: str) -> None:
-    deb = deb_of(debs, architecture)
+def test_package_is_small_and_carries_both_pythons_of_its_own_processor(deb_for: DebFor, architecture: str) -> None:
+    deb = deb_for(architecture)
     names = re.findall(r"\./(\S+)$", run("dpkg-deb", "--contents", deb), re.MULTILINE)
     compiled = [Path(name).name for name in names if name.endswith(".so")]
     assert {name.split(".")[1].split("-")[1] for name in compiled} == {"311", "313"}
@@ -52,14 +52,14 @@ def test_package_is_small_and_carries_both_pythons_of_its_own_processor(debs: Pa
     assert deb.stat().st_size < 6e6
 
 
-def test_package_has_the_version_and_the_time_of_the_changelog(debs: Path) -> None:
+def test_package_has_the_version_and_the_time_of_the_changelog(deb_for: DebFor) -> None:
     newest = (ROOT / "packaging/debian/changelog").read_text(encoding="utf-8").splitlines()[0]
     assert newest.startswith(f"edge-agent ({__version__}) ")
-    assert run("dpkg-deb", "--field", deb_of(debs, "amd64"), "Version").strip() == __version__
+    assert run("dpkg-deb", "--field", deb_for("amd64"), "Version").strip() == __version__
 
 
-def test_copyright_names_every_carried_library_with_its_licence(debs: Path, tmp_path: Path) -> None:
-    run("dpkg-deb", "--extract", deb_of(debs, "arm64"), tmp_path)
+def test_copyright_names_every_carried_library_with_its_licence(deb_for: DebFor, tmp_path: Path) -> None:
+    run("dpkg-deb", "--extract", deb_for("arm64"), tmp_path)
     text = (tmp_path / "usr/share/doc/edge-agent/copyright").read_text(encoding="utf-8")
     carried = {path.name for path in (tmp_path / "usr/lib/edge-agent").iterdir() if path.is_dir()} - {"edge_agent", "ruamel", "paho", "serial"}
     carried |= {"ruamel_yaml", "paho_mqtt", "pyserial"}
@@ -69,9 +69,9 @@ def test_copyright_names_every_carried_library_with_its_licence(debs: Path, tmp_
         assert re.search("licen[cs]e", section[1], re.IGNORECASE), f"{name} without its licence"
 
 
-def test_lintian_finds_no_error(debs: Path) -> None:
+def test_lintian_finds_no_error(deb_for: DebFor) -> None:
     need("lintian", "lintian")
-    found = subprocess.run(["lintian", "--fail-on", "error", str(deb_of(debs, "arm64"))], text=True, capture_output=True, check=False)
+    found = subprocess.run(["lintian", "--fail-on", "error", str(deb_for("arm64"))], text=True, capture_output=True, check=False)
     assert found.returncode == 0, found.stdout
 
 
