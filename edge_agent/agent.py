@@ -6,9 +6,11 @@ It holds the state folder, the queue and the commands' socket; a `Shift` does th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,8 @@ class Agent:
                 ):
                     while not stop.is_set():
                         self._reload.clear()
-                        async with Shift.started(self._site, self._clock, outbox, self._evidence) as self.shift:
+                        started = Shift.started(self._site, self._clock, outbox, self._evidence)
+                        async with started as self.shift, self._page(self.shift, outbox):
                             await _first_of(stop, self._reload, self.shift.failure)
                             if not stop.is_set():
                                 self.shift.uploader.finish_s = RELOAD_FINISH_S
@@ -95,11 +98,22 @@ class Agent:
             finally:
                 await outbox.close()
 
+    def _page(self, shift: Shift, outbox: Outbox) -> AbstractAsyncContextManager[None]:
+        """The status page, where the site file asks for one; else not even its code is loaded."""
+        if self._site.web is None:
+            return contextlib.nullcontext()
+        from edge_agent.web.page import shown
+
+        return shown(self._site.web, shift, outbox, self._clock, self._uptime_s)
+
+    def _uptime_s(self) -> float:
+        return self._clock.monotonic() - self._began
+
     async def _answer_read(self, request: dict[str, Any]) -> Answer:
         return {"devices": await self._working_shift.read_now(str(request.get("device") or ""))}
 
     async def _answer_status(self, _: dict[str, Any]) -> Answer:
-        return {**await self._working_shift.status(self._clock.monotonic() - self._began)}
+        return {**await self._working_shift.status(self._uptime_s())}
 
     async def _answer_record(self, request: dict[str, Any]) -> Answer:
         return await self._working_shift.record(str(request.get("device")), float(request.get("seconds") or 0), bool(request.get("anonymous")))

@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from edge_agent import __version__
@@ -32,8 +32,10 @@ from edge_agent.profiles.meaning import meanings, measurements, meter_points
 from edge_agent.profiles.setup import DeviceSetup
 from edge_agent.pulse import Pulse
 from edge_agent.status.document import Status
-from edge_agent.status.facts import DeviceFacts, facts_of
+from edge_agent.status.facts import DeviceFacts
 from edge_agent.status.gather import Known, status_of
+from edge_agent.status.history import History
+from edge_agent.status.seen import HISTORY_STATE, Seen
 from edge_agent.timekeeping.dating import CLOCK, HELD, Dating
 from edge_agent.timekeeping.held import RESOLUTION_S
 from edge_agent.timekeeping.trust import NOBODY, ClockState, Evidence
@@ -64,7 +66,15 @@ class Shift:
     """The time during which one site file is in force."""
 
     def __init__(
-        self, site: Site, clock: Clock, outbox: Outbox, metering_state: Any, memory: Memory, dating: Dating, sent_until: float = 0.0
+        self,
+        site: Site,
+        clock: Clock,
+        outbox: Outbox,
+        metering_state: Any,
+        memory: Memory,
+        dating: Dating,
+        history: History | None = None,
+        sent_until: float = 0.0,
     ) -> None:
         from edge_agent.building import BuildingKeeper
         from edge_agent.uplink.client import MoostClient
@@ -97,7 +107,7 @@ class Shift:
         self._storing = asyncio.Lock()
         self._storage_failed = False
         self._reading: dict[str, asyncio.Task[None]] = {}
-        self._facts = facts_of(self._setups)
+        self._seen = Seen(self._rows, history)
         self._faults: dict[str, str] = {}
         self._unknown = UnknownValues()
         self.pulse = Pulse()
@@ -117,7 +127,8 @@ class Shift:
         stored_time = {key: loaded(await outbox.load_state(key)) for key in (CLOCK, HELD)}
         slowest_s = max([site.poll_interval_s, *(setup.poll_interval_s for setup in site.devices)])
         dating = Dating(clock, stored_time, _newest_at(state), site.interval_s, slowest_s)
-        shift = cls(site, clock, outbox, state, memory, dating, sent_until(await outbox.load_state(RESTORED)))
+        history = History.restored(loaded(await outbox.load_state(HISTORY_STATE))) if site.web else None
+        shift = cls(site, clock, outbox, state, memory, dating, history, sent_until(await outbox.load_state(RESTORED)))
         log.info("edge-agent %s: %d devices, building %s, queue %s", __version__, len(site.devices), site.account.building_id, site.database)
         stop = asyncio.Event()
         shift._judge(await evidence())
@@ -157,7 +168,7 @@ class Shift:
     @property
     def device_facts(self) -> Mapping[str, DeviceFacts]:
         """What is known of each device's polls."""
-        return self._facts
+        return self._seen.devices
 
     def monotonic(self) -> float:
         """The time by which the facts are dated."""
@@ -192,6 +203,7 @@ class Shift:
                     self._reading[setup.id] = task
             if self._dating.watch():
                 self._take(self._metering.tick(self._clock.now()))
+                self._seen.look(self._points.values(), self._clock.now(), self._clock.monotonic())
             self._report_missing()
             now = self._clock.now()
             due = (math.floor(max(now, due if due - now < period else 0) / period + 1e-6) + 1) * period
@@ -221,7 +233,7 @@ class Shift:
     def _use(self, setup: DeviceSetup, sample: Sample) -> None:
         if self._closed:
             return
-        self._facts[setup.id].note(sample, self._clock.monotonic())
+        self._seen.sample(setup.id, sample, self._clock.monotonic())
         trusted = self._dating.watch()
         self._learn_roles(setup)
         for unknown in self._unknown.new_in(sample):
@@ -261,6 +273,7 @@ class Shift:
         if trust.wrong_by_s:
             self._metering.shift(trust.wrong_by_s)
         self._metering.begin(self._clock.now())
+        self._seen.clock_was_set(self._clock.now())
         for agreement in self._agreements.values():
             agreement.restart()
         self._meter_held()
@@ -356,7 +369,8 @@ class Shift:
                 uptime_s=uptime_s,
                 rows=self._rows,
                 points=list(self._points.values()),
-                facts=self._facts,
+                seen=self._seen,
+                clock=self.clock_state(),
                 findings={device: self.findings(device) for device in self._setups},
                 uploads=self.uploader.status(),
                 queue=await self._outbox.stats(),
@@ -365,6 +379,18 @@ class Shift:
                 building_problems=self._building.problems(),
             )
         )
+
+    def charts(self) -> dict[str, Any]:
+        """What the page's charts show."""
+        return self._seen.history.charts(self._clock.now()) if self._seen.history is not None else {}
+
+    def last_reading(self, device: str) -> Answer:
+        """The newest sample of a device, point by point, as `read` shows it; nothing is asked. Raises EdgeAgentError for an unknown one."""
+        setup = self._setup(device)
+        sample = self._seen.devices[device].sample
+        if sample is None:
+            raise EdgeAgentError(f"{device} has not been read yet")
+        return describe_sample(setup, sample) | {"findings": self.findings(device)}
 
     def findings(self, device: str) -> list[str]:
         """What stands against a device's values now, in words: its power and its counter disagree."""
@@ -424,8 +450,9 @@ class Shift:
 
     # storing
 
-    def _take(self, outcomes: Iterable[Outcome]) -> None:
+    def _take(self, outcomes: Sequence[Outcome]) -> None:
         """Turns what metering found into events, to be stored with what closes at the same time."""
+        self._seen.outcomes(outcomes, self._points)
         site = self._site
         events = (event for outcome in outcomes for event in to_events(outcome, self._points, site.household, site.decisions))
         found = [event for event in events if event.at > self._sent_until]
@@ -449,11 +476,13 @@ class Shift:
             events = list(self._pending)
             self._memory.note(self._devices.drivers)
             state = {"metering": json.dumps(self._metering.state()), "memory": self._memory.to_json(), **self._dating.to_store()}
+            history = self._seen.to_store(everything=self._closed)
             try:
-                await self._outbox.commit(events, state)
+                await self._outbox.commit(events, state | history)
             except StorageError as error:
                 return self._not_stored(error)
             del self._pending[: len(events)]
+            self._seen.stored()
             if self._storage_failed:
                 log.info("the queue can be written again")
                 self._storage_failed = False

@@ -38,11 +38,19 @@ FLOORS = [
     "health",
     "systemd",
     "shift",
+    "web",
     "agent",
     "service",
 ]
 ONLY_MODEL = {"metering", "cloud", "outbox"}
-ONE_IMPORTER = {"pymodbus": "drivers/modbus_link.py", "paho": "drivers/mqtt_hub.py", "httpx": "uplink/", "sqlite3": "outbox/", "rich": "demo/"}
+ONE_IMPORTER = {
+    "pymodbus": "drivers/modbus_link.py",
+    "paho": "drivers/mqtt_hub.py",
+    "httpx": "uplink/",
+    "h11": "web/server.py",
+    "sqlite3": "outbox/",
+    "rich": "demo/",
+}
 SIMULATION = {"demo/"}  # the simulated house may use the same libraries on the other side of the wire
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

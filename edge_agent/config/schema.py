@@ -83,9 +83,10 @@ class MqttSection(Section):
 
 
 class WebSection(Section):
-    """Where the status page listens."""
+    """Where the status page listens. An address that others reach needs a password."""
 
     listen: str = "127.0.0.1:8080"
+    password_file: str | None = None
 
 
 class DeviceSection(Section):

@@ -13,7 +13,8 @@ from edge_agent.config.building import building_of, time_zone_of
 from edge_agent.config.credentials import MQTT_CREDENTIAL, PACKAGED, client_secret, credential_file, secret_in, written_secrets
 from edge_agent.config.findings import Findings
 from edge_agent.config.house import devices_of
-from edge_agent.config.schema import PLATFORM_INTERVAL_S, MoostSection, MqttSection, ReportingSection, SiteSection, StorageSection, WebSection
+from edge_agent.config.schema import PLATFORM_INTERVAL_S, MoostSection, MqttSection, ReportingSection, SiteSection, StorageSection
+from edge_agent.config.web import WebSettings, web_of
 from edge_agent.drivers.mqtt_hub import MqttSettings
 from edge_agent.model.errors import ConfigError
 from edge_agent.profiles.document import Document, Location, examine, read_document
@@ -41,6 +42,7 @@ class Site:
     database: Path
     max_size: int
     mqtt: MqttSettings | None
+    web: WebSettings | None
     devices: tuple[DeviceSetup, ...]
     warnings: tuple[str, ...]
     remark: str = ""  # why this is not what stands in the file
@@ -59,7 +61,7 @@ def load_site(path: Path, copy: Path | None = None) -> Site:
     zone = time_zone_of(findings, section)
     building = building_of(findings, section)
     _check_reporting(findings, section.reporting)
-    _check_web(findings, section.web)
+    web = web_of(findings, section.web)
     mqtt = _mqtt(findings, section.mqtt)
     devices = devices_of(findings, section)
     if findings.problems or account is None:
@@ -82,6 +84,7 @@ def load_site(path: Path, copy: Path | None = None) -> Site:
         database=_state_folder(findings.path.parent) / section.storage.path,
         max_size=section.storage.max_size,
         mqtt=mqtt,
+        web=web,
         devices=devices,
         warnings=tuple(findings.warnings),
     )
@@ -184,12 +187,6 @@ def _check_reporting(findings: Findings, reporting: ReportingSection) -> None:
     for status, number in reporting.status_ids.items():
         if not -1 <= number <= 4:
             findings.wrong((*at, "status_ids", status.value), f"reporting.status_ids.{status}: {number} is outside -1 to 4")
-
-
-def _check_web(findings: Findings, web: WebSection | None) -> None:
-    host, _, port = (web or WebSection()).listen.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        findings.wrong(("web", "listen"), "web.listen: is no address and port", "write 127.0.0.1:8080")
 
 
 def _mqtt(findings: Findings, section: MqttSection | None) -> MqttSettings | None:

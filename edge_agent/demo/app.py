@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ POLL_S = 10.0
 MAX_SPEED = 240.0
 _HEAD_START_S = 120  # house time before the first boundary, for the devices to be met
 _SLOWEST_POLL_S = 120.0
+_PAGE_PORT = 8080
 _LOOK_EVERY_S = 0.4
 _SETTLED_S = 1.5  # real time after which all that a device says of one moment has arrived
 
@@ -116,7 +118,7 @@ async def _scene(folder: Path, speed: float, interval_s: int) -> AsyncIterator[S
         for device in (go_e_charger(broker.port, ledger.now, clock, tick_s), tasmota_plug(broker.port, ledger.now, clock)):
             task = asyncio.create_task(device)
             stack.push_async_callback(_ended, task)
-        site = load_site(write_site(folder, cloud.url, broker.port, [device.port for device in devices], interval_s))
+        site = load_site(write_site(folder, cloud.url, broker.port, [device.port for device in devices], interval_s, _page_port()))
         yield Scene(clock, ledger, cloud, site, devices)
 
 
@@ -125,7 +127,17 @@ async def _ended(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def write_site(folder: Path, cloud: str, broker: int, modbus: list[int], interval_s: int) -> Path:
+def _page_port() -> int:
+    """8080, or where that is taken any free port of this machine."""
+    for port in (_PAGE_PORT, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise EdgeAgentError("the demo's page needs a port of this machine, and none is free")
+
+
+def write_site(folder: Path, cloud: str, broker: int, modbus: list[int], interval_s: int, page: int = _PAGE_PORT) -> Path:
     """The site file as an installer writes it, with the secret in a file of its own."""
     secret = folder / "client-secret"
     secret.touch(0o600)
@@ -145,6 +157,7 @@ building: {{zip: "8010", city: Graz, country_code: AT}}
 reporting: {{interval: {interval_s}s, poll_interval: {POLL_S:g}s}}
 storage: {{path: {folder / "edge-agent.db"}}}
 mqtt: {{broker: mqtt://127.0.0.1:{broker}}}
+web: {{listen: 127.0.0.1:{page}}}
 devices:
   - id: grid-meter
     name: Main meter
@@ -176,6 +189,8 @@ devices:
 
 async def _watch(scene: Scene, console: Console, stop: asyncio.Event, duration_s: float | None) -> None:
     """Runs the agent and shows what arrives until `stop` is set, time is up, or the agent fails."""
+    if scene.site.web is not None:
+        console.print(f"The page of this house: http://{scene.site.web.host}:{scene.site.web.port}", style="bold")
     agent = asyncio.create_task(Agent(scene.site, scene.clock).run(stop))
     show = _show_live if console.is_terminal else _show_lines
     shown = asyncio.create_task(show(scene, console))

@@ -53,6 +53,7 @@ class Device(TypedDict):
     round_trip_ms: float | None
     reads: int  # since the site file was read
     failures: int  # of these
+    round_trips_s: float  # how long the others took together
     failing_s: float | None
     points_absent: int
     values: list[Value]
@@ -73,6 +74,25 @@ class Uploads(TypedDict):
     accepted_live: int
     accepted_historical: int
     buried: int
+    calls: int
+    calls_s: float  # how long all of them took together
+
+
+class ClockFacts(TypedDict):
+    """Whether the dates can be believed."""
+
+    trusted: bool
+    reason: str  # who set it, or why it is not trusted
+    since_s: float
+    offset_s: float | None  # from the time since boot to UTC, while it is trusted
+    held: int  # readings that wait for their date
+
+
+class Intervals(TypedDict):
+    """Metered energies of intervals since the site file was read, and those that could not be known."""
+
+    known: int
+    absent: int
 
 
 class Status(TypedDict):
@@ -92,6 +112,8 @@ class Status(TypedDict):
     uploads: Uploads
     queue: Stats
     site_remark: str  # why what is in force is not what stands in the site file; empty: it is
+    intervals: Intervals
+    clock: ClockFacts
     storage_failed: bool  # events are held in memory because the queue cannot be written
     building_problems: list[str]  # what is wrong with the building's data: it is refused, or there are no good prices
     totals_missing: dict[str, str]  # why there are no house totals, by role or measuring point

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edge_agent.model.measurements import Sample
@@ -16,6 +15,7 @@ class DeviceFacts:
     read_at: float | None = None  # UTC epoch seconds: when its newest value was true
     reads: int = 0
     failures: int = 0
+    round_trips_s: float = 0.0  # of the polls that were answered
     failing_since: float | None = None
 
     def note(self, sample: Sample, now: float) -> None:
@@ -29,9 +29,5 @@ class DeviceFacts:
             self.failures += 1
             self.failing_since = now if self.failing_since is None else self.failing_since
         else:
+            self.round_trips_s += sample.round_trip_s
             self.failing_since = None
-
-
-def facts_of(devices: Iterable[str]) -> dict[str, DeviceFacts]:
-    """Nothing is known of these devices yet."""
-    return {device: DeviceFacts() for device in devices}

@@ -13,9 +13,10 @@ from edge_agent.outbox.rows import Stats
 from edge_agent.profiles.meaning import Meaning, measurements
 from edge_agent.profiles.setup import DeviceSetup
 from edge_agent.status.advice import advice, health
-from edge_agent.status.document import Device, DeviceState, Status, Uploads, Value
-from edge_agent.status.facts import DeviceFacts
-from edge_agent.status.flow import Readings, flow
+from edge_agent.status.document import ClockFacts, Device, DeviceState, Status, Uploads, Value
+from edge_agent.status.flow import flow
+from edge_agent.status.seen import Seen
+from edge_agent.timekeeping.trust import ClockState
 from edge_agent.uplink.uploader import UploadStatus
 
 
@@ -29,10 +30,11 @@ class Known:
     uptime_s: float
     rows: Mapping[str, tuple[Meaning, ...]]  # by device
     points: Sequence[MeterPoint]
-    facts: Mapping[str, DeviceFacts]
+    seen: Seen
     findings: Mapping[str, Sequence[str]]  # by device
     uploads: UploadStatus
     queue: Stats
+    clock: ClockState
     storage_failed: bool
     totals_missing: Mapping[str, str]
     building_problems: Sequence[str] = ()
@@ -51,11 +53,13 @@ def status_of(known: Known) -> Status:
         interval_s=site.interval_s,
         health="healthy",
         advice=[],
-        flow=flow(known.points, _readings(known), known.now),
+        flow=flow(known.points, known.seen.readings(), known.now),
         devices=[_device(known, setup) for setup in site.devices],
         uploads=_uploads(known.uploads, known.queue["waiting"]),
         queue=known.queue,
         site_remark=site.remark,
+        intervals=known.seen.intervals,
+        clock=_clock(known.clock),
         storage_failed=known.storage_failed,
         totals_missing=dict(known.totals_missing),
         building_problems=list(known.building_problems),
@@ -63,15 +67,6 @@ def status_of(known: Known) -> Status:
     status["advice"] = advice(status)
     status["health"] = health(status)
     return status
-
-
-def _readings(known: Known) -> Readings:
-    """The newest readings of all measuring points."""
-    found: Readings = {}
-    for device, facts in known.facts.items():
-        if facts.sample is not None:
-            found = {**found, **measurements(known.rows[device], facts.sample)}
-    return found
 
 
 def _uploads(uploads: UploadStatus, waiting: int) -> Uploads:
@@ -87,11 +82,23 @@ def _uploads(uploads: UploadStatus, waiting: int) -> Uploads:
         accepted_live=uploads.accepted_live,
         accepted_historical=uploads.accepted_historical,
         buried=uploads.buried,
+        calls=uploads.calls,
+        calls_s=round(uploads.calls_s, 3),
+    )
+
+
+def _clock(clock: ClockState) -> ClockFacts:
+    return ClockFacts(
+        trusted=clock.trusted,
+        reason=clock.reason,
+        since_s=round(clock.since_s, 1),
+        offset_s=None if clock.offset_s is None else round(clock.offset_s, 3),
+        held=clock.held,
     )
 
 
 def _device(known: Known, setup: DeviceSetup) -> Device:
-    facts = known.facts[setup.id]
+    facts = known.seen.devices[setup.id]
     sample = facts.sample
     points = {point.id for point in known.points}
     rows = tuple(row for row in known.rows[setup.id] if row.meter_point_id in points)
@@ -108,6 +115,7 @@ def _device(known: Known, setup: DeviceSetup) -> Device:
         round_trip_ms=round(sample.round_trip_s * 1000, 1) if sample and not sample.error else None,
         reads=facts.reads,
         failures=facts.failures,
+        round_trips_s=round(facts.round_trips_s, 4),
         failing_s=None if facts.failing_since is None else round(known.monotonic - facts.failing_since, 1),
         points_absent=sum(reading.value is None for reading in sample.readings.values()) if sample else 0,
         values=values,

@@ -63,6 +63,8 @@ class UploadStatus:
     stopped_at: float | None  # since when uploads have been failing
     backlog_starts_at: float | None  # the random moment after an interruption, while the backlog waits for it
     events_per_s: float | None  # the backlog's pace; None until a part of it was accepted
+    calls: int  # with events, answered or not
+    calls_s: float  # how long all of them took together
 
     def time_left_s(self, waiting: int) -> float | None:
         """Seconds until so many waiting events are delivered; None where nobody can say."""
@@ -105,6 +107,7 @@ class Uploader:
         self._batch_size = settings.batch_size
         self._accepted_at: float | None = None
         self._accepted_live = self._accepted_historical = self._buried = 0
+        self._calls, self._calls_s = 0, 0.0
         self.on_turn: Callable[[], None] = lambda: None
         self.finish_s = 2.0  # real seconds for calls under way when the uploader is stopped; what is given up may arrive twice
 
@@ -137,6 +140,8 @@ class Uploader:
             stopped_at=now - self._gate.lasted_s if doubtful else None,
             backlog_starts_at=now + held_s if held_s else None,
             events_per_s=self._progress.events_per_s,
+            calls=self._calls,
+            calls_s=self._calls_s,
         )
 
     # the loop
@@ -244,7 +249,10 @@ class Uploader:
 
     async def _send(self, job: Job) -> Verdict:
         """Sends and, when a part of the backlog is accepted, settles at once: what lies between the two is what a power cut doubles."""
+        began = self._clock.monotonic()
         verdict = await (self._client.send_live(job.part[0]) if job.live else self._client.send_batch(job.part))
+        self._calls += 1
+        self._calls_s += self._clock.monotonic() - began
         if verdict.accepted:
             self._settling.add(job)
             if not job.live:

@@ -50,6 +50,7 @@ def test_interrupt_ends_the_demo_with_its_summary() -> None:
     command = [sys.executable, "-m", "edge_agent", "demo"]
     demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
     assert demo.stdout is not None
+    assert demo.stdout.readline().startswith("The page of this house: http://127.0.0.1:")
     assert "sun" in demo.stdout.readline()
     demo.send_signal(signal.SIGINT)
     output, errors = demo.communicate(timeout=20)

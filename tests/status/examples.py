@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge_agent.outbox.rows import Stats
 from edge_agent.status.advice import advice, health
-from edge_agent.status.document import Device, DeviceState, Node, Status, Uploads, Value
+from edge_agent.status.document import ClockFacts, Device, DeviceState, Intervals, Node, Status, Uploads, Value
 
 NOW = 1_772_610_000.0
 
@@ -23,6 +23,7 @@ def device(name: str = "grid-meter", state: DeviceState = "ok", error: str = "")
         round_trip_ms=None if error else 12.5,
         reads=10,
         failures=1 if error else 0,
+        round_trips_s=0.125,
         failing_s=90.0 if error else None,
         points_absent=0,
         values=[] if error else [value],
@@ -77,9 +78,13 @@ def healthy() -> Status:
             accepted_live=12,
             accepted_historical=3,
             buried=0,
+            calls=15,
+            calls_s=1.5,
         ),
         queue=queue(),
         site_remark="",
+        intervals=Intervals(known=40, absent=2),
+        clock=ClockFacts(trusted=True, reason="systemd-timesyncd set it", since_s=7200.0, offset_s=1_772_600_000.0, held=0),
         storage_failed=False,
         totals_missing={},
         building_problems=[],

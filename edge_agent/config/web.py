@@ -1,0 +1,47 @@
+"""Where the status page listens, and who may see it."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+
+from edge_agent.config.credentials import secret_in
+from edge_agent.config.findings import Findings
+from edge_agent.config.schema import WebSection
+
+SHORTEST_PASSWORD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """The page's address. Without a password everybody on it may read, and nobody may change anything."""
+
+    host: str
+    port: int
+    password: str | None = field(default=None, repr=False)
+
+
+def web_of(findings: Findings, section: WebSection | None) -> WebSettings | None:
+    """The page's settings; None when the file has no `web`. An address that others reach needs a password."""
+    if section is None:
+        return None
+    host, _, port = section.listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        findings.wrong(("web", "listen"), "web.listen: is no address and port", "write 127.0.0.1:8080")
+        return None
+    password = secret_in(findings, findings.path.parent / section.password_file, ("web", "password_file")) if section.password_file else None
+    if password is not None and len(password) < SHORTEST_PASSWORD:
+        text = f"web.password_file: the password has fewer than {SHORTEST_PASSWORD} characters"
+        findings.wrong(("web", "password_file"), text, "choose a longer one")
+    if section.password_file is None and not _is_loopback(host):
+        text = f"web.listen: others can reach {host}, and what a house uses and when is nobody else's business"
+        findings.wrong(("web", "listen"), text, "write password_file: with the name of a file that holds a password, or listen on 127.0.0.1")
+    return WebSettings(host, int(port), password)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
