@@ -80,6 +80,7 @@ class Agent:
                         "read": self._answer_read,
                         "plan": self._answer_plan,
                         "balance": self._answer_balance,
+                        "verify": self._answer_verify,
                         "record": self._answer_record,
                         "queue": self._answer_queue(outbox),
                         "status": self._answer_status,
@@ -131,6 +132,9 @@ class Agent:
             while self._reload.is_set() or self.shift is None:
                 await asyncio.sleep(0.05)
         return {"taken": self.shift is not before}
+
+    async def _answer_verify(self, request: dict[str, Any]) -> Answer:
+        return await self._working_shift.verify(int(request.get("days") or 1))
 
     async def _answer_balance(self, request: dict[str, Any]) -> Answer:
         return await self._working_shift.check_balance(float(request.get("seconds") or 0))

@@ -113,6 +113,10 @@ def parser() -> argparse.ArgumentParser:
     queue.add_argument("--json", action="store_true", help="print JSON")
     queue.add_argument("--limit", type=int, default=50, metavar="N", help="rows to list (default: 50)")
 
+    verify = _command(commands, "verify", _verify, "compare what the platform counted with what was sent")
+    verify.add_argument("--days", type=int, default=7, metavar="N", help="how many days back, up to 35 (default: 7)")
+    verify.add_argument("--json", action="store_true", help="print JSON")
+
     scan = commands.add_parser(
         "scan",
         help="find devices on the network and the broker",
@@ -314,6 +318,12 @@ def _queue(options: argparse.Namespace) -> int:
     else:
         print(queue_text(answer))
     return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from edge_agent.verification import run
+
+    return run(options)
 
 
 def _record(options: argparse.Namespace) -> int:

@@ -78,6 +78,8 @@ class Shift:
     ) -> None:
         from edge_agent.building import BuildingKeeper
         from edge_agent.uplink.client import MoostClient
+        from edge_agent.uplink.daily_check import DailyCheck
+        from edge_agent.uplink.reconcile import MOST_DAYS, Question
         from edge_agent.uplink.uploader import Uploader
 
         self._site = site
@@ -102,6 +104,8 @@ class Shift:
         self._client = MoostClient(site.account, clock)
         self._building = BuildingKeeper(site, clock, self._client, outbox, lambda: self._points.values())
         self.uploader = Uploader(outbox, self._client, site.upload, clock, site.interval_s)
+        question = Question(site.time_zone, site.decisions.interval_timestamp, MOST_DAYS)
+        self._check = DailyCheck(self._client, outbox, clock, question, self.uploader.wake)
         self._pending: list[Event] = []
         self._flushing: asyncio.Task[None] | None = None
         self._storing = asyncio.Lock()
@@ -135,6 +139,8 @@ class Shift:
         upload = asyncio.create_task(shift._upload(stop), name="upload")
         alone = {"register": shift._building.run(lambda: shift._devices.hub), "time": shift._keep_time(evidence)}
         loops = [*shift._poll_loops(), *(asyncio.create_task(loop, name=name) for name, loop in alone.items())]
+        if site.upload.verify:
+            loops.append(asyncio.create_task(shift._check.run(), name="verify"))
         for task in (upload, *loops):
             task.add_done_callback(shift._on_end_of_loop)
         try:
@@ -377,6 +383,7 @@ class Shift:
                 storage_failed=self._storage_failed,
                 totals_missing=self._missing_now(),
                 building_problems=self._building.problems(),
+                verification=self._check.summary,
             )
         )
 
@@ -441,6 +448,10 @@ class Shift:
         from edge_agent.planning import plans
 
         return await self._while_open(plans(self._site.devices, device, self._devices.drivers))
+
+    async def verify(self, days: int) -> Answer:
+        """What the platform counted in so many days against what was sent, as `verify` shows it."""
+        return (await self._while_open(self._check.check(days))).to_json()
 
     async def check_balance(self, seconds: float) -> Answer:
         """The balance of the house over so many seconds, as `read --balance` shows it."""

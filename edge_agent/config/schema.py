@@ -59,10 +59,11 @@ class ReportingSection(Section):
 
 
 class UploadSection(Section):
-    """How old an event may be to go through the live call, and how many old ones go at once."""
+    """How old an event may be to go through the live call, how many old ones go at once, and whether the platform's counting is checked daily."""
 
     backfill_after: Duration = 3600.0
     batch_size: Integer = Field(500, ge=1, le=10_000)
+    verify: bool = True
 
 
 class StorageSection(Section):

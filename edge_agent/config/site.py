@@ -80,7 +80,7 @@ def load_site(path: Path, copy: Path | None = None) -> Site:
             status_ids={**vocabulary.STATUS_IDS, **reporting.status_ids},
         ),
         household=vocabulary.HouseholdDevice(reporting.household_id, reporting.household_name),
-        upload=UploadSettings(backfill_after_s=section.upload.backfill_after, batch_size=section.upload.batch_size),
+        upload=UploadSettings(section.upload.backfill_after, section.upload.batch_size, section.upload.verify),
         database=_state_folder(findings.path.parent) / section.storage.path,
         max_size=section.storage.max_size,
         mqtt=mqtt,

@@ -19,8 +19,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+from edge_agent.demo.statistics import hourly
 
 Json = dict[str, Any]
 CUSTOMER_ID = "656730be2bc9719e6e5ed51d"
@@ -139,6 +142,7 @@ class LocalCloud:
         self.events: list[Received] = []
         self.requests: list[Request] = []
         self.fault: Callable[[Request], Fault | None] = lambda request: None
+        self.statistics_dated: Literal["end", "start"] = "end"  # what timestamps are taken for
         self.tokens: dict[str, float] = {}
         self._changed = threading.Condition()
         self._port = port
@@ -221,9 +225,11 @@ class LocalCloud:
                 return self._update(request)
             case ("GET", "buildings", building, "v1"):
                 return self._building(unquote(building))
+            case ("GET", "buildings", building, "energy-statistics", "hourly", "v1"):
+                return self._statistics(unquote(building), request.query)
             case ("PUT", "buildings", building, "devices", "v1"):
                 return self._attach(unquote(building), request)
-        return Answer(405, {"error": "method not allowed"}) if len(parts) in (2, 3, 4) else Answer(404, {"error": "no such resource"})
+        return Answer(405, {"error": "method not allowed"}) if len(parts) in (2, 3, 4, 5) else Answer(404, {"error": "no such resource"})
 
     def _token(self, query: Mapping[str, str]) -> Answer:
         if (query.get("clientId"), query.get("clientSecret")) != self._client:
@@ -307,6 +313,13 @@ class LocalCloud:
     def _building(self, building: str) -> Answer:
         known = self.buildings.get(building)
         return Answer(404, {"message": "unknown building"}) if known is None else Answer(200, known)
+
+    def _statistics(self, building: str, query: Mapping[str, str]) -> Answer:
+        if building not in self.buildings:
+            return Answer(404, {"message": "unknown building"})
+        zone = ZoneInfo(self.buildings[building].get("timeZoneId", "UTC"))
+        found = hourly(self.received(), query, zone, self.statistics_dated)
+        return Answer(400, {"message": found}) if isinstance(found, str) else Answer(200, found)
 
     def _attach(self, building: str, request: Request) -> Answer:
         devices = parse(request)

@@ -16,7 +16,16 @@ STARTING_S = 60.0  # so long a device may take to be met after the start before 
 
 def advice(status: Status) -> list[Advice]:
     """Everything worth a word, what costs most first."""
-    return [*_site(status), *_storage(status), *_uploads(status), *_devices(status), *_totals(status), *_building(status), *_refused(status)]
+    return [
+        *_site(status),
+        *_storage(status),
+        *_uploads(status),
+        *_devices(status),
+        *_totals(status),
+        *_building(status),
+        *_counted(status),
+        *_refused(status),
+    ]
 
 
 def health(status: Status) -> Health:
@@ -70,6 +79,11 @@ def _totals(status: Status) -> Iterator[Advice]:
 def _building(status: Status) -> Iterator[Advice]:
     for problem in status["building_problems"]:
         yield _problem("building", problem)
+
+
+def _counted(status: Status) -> Iterator[Advice]:
+    if status["verification"]:
+        yield _note("platform", status["verification"])
 
 
 def _refused(status: Status) -> Iterator[Advice]:

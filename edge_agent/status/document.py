@@ -116,4 +116,5 @@ class Status(TypedDict):
     clock: ClockFacts
     storage_failed: bool  # events are held in memory because the queue cannot be written
     building_problems: list[str]  # what is wrong with the building's data: it is refused, or there are no good prices
+    verification: str  # what the last daily check of the platform's statistics found wrong
     totals_missing: dict[str, str]  # why there are no house totals, by role or measuring point

@@ -38,6 +38,7 @@ class Known:
     storage_failed: bool
     totals_missing: Mapping[str, str]
     building_problems: Sequence[str] = ()
+    verification: str = ""
 
 
 def status_of(known: Known) -> Status:
@@ -63,6 +64,7 @@ def status_of(known: Known) -> Status:
         storage_failed=known.storage_failed,
         totals_missing=dict(known.totals_missing),
         building_problems=list(known.building_problems),
+        verification=known.verification,
     )
     status["advice"] = advice(status)
     status["health"] = health(status)

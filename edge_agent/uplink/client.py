@@ -141,6 +141,12 @@ class MoostClient:
         """Sets the building's devices, all of them."""
         return await self._call(_Call("PUT", f"/buildings/{self._building}/devices/v1", 200, _body(devices), limit=_BUILDING_BYTES))
 
+    async def get_statistics(self, types: Sequence[str], first: str, last: str) -> Verdict:
+        """What the cloud counted by hour of these event types, in `body`; dates as YYYY-MM-DD in the building's time zone."""
+        query = {"eventTypes": ",".join(types), "from": first, "to": last}
+        path = f"/buildings/{self._building}/energy-statistics/hourly/v1"
+        return await self._call(_Call("GET", path, 200, limit=_BUILDING_BYTES, query=query))
+
     @property
     def _building(self) -> str:
         return quote(self.account.building_id, safe="")

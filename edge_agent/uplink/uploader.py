@@ -38,10 +38,11 @@ _BATCH_SIZE_STATE = "uplink.batch_size"
 
 @dataclass(frozen=True, slots=True)
 class UploadSettings:
-    """What is older than `backfill_after_s` goes through the historical call, `batch_size` events at once."""
+    """What is older than `backfill_after_s` goes through the historical call, `batch_size` events at once. `verify`: the daily check."""
 
     backfill_after_s: float = 3600.0
     batch_size: int = 500
+    verify: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ def healthy() -> Status:
         storage_failed=False,
         totals_missing={},
         building_problems=[],
+        verification="",
     )
 
 
