@@ -42,6 +42,7 @@ readme: $(READY)
 benchmark: $(READY)
 	$(BIN)/python tests/benchmarks/gateway.py
 	$(BIN)/python tests/benchmarks/backfill.py
+	$(BIN)/python -m tests.benchmarks.year
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

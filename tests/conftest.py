@@ -1,4 +1,4 @@
-"""What tests of several floors share: a real MQTT broker, and a clock that a test moves."""
+"""What tests of several floors share: a real MQTT broker, and a clock that a test moves; no test has a deadline."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # no speed is asserted, least of all on a busy machine
+settings.load_profile("any machine")
 
 _MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 

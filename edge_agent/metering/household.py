@@ -25,6 +25,8 @@ KEEP_POWERS_S = 3600  # a power that comes later is not current
 CARRY_WH = 1000.0
 CARRY_S = 6 * 3600
 
+Decided = tuple[Row, list[Sum]]  # the totals of a row that became known together
+
 
 class Household:
     """The house totals of a site. `remainder_wh` is the negative consumption that waits for the next interval."""
@@ -42,13 +44,14 @@ class Household:
 
     def energies(self, intervals: Iterable[EnergyInterval]) -> list[HouseholdInterval | HouseholdDay]:
         """Takes the energies of a point, those that became known together. Returns the totals that they decide."""
-        decided: list[tuple[int, Row, list[Sum]]] = []
+        decided: dict[int, Decided] = {}
         for interval in intervals:
             if self._energies.needs(interval.point_id, interval.quantity):
                 source, reason = (interval.point_id, interval.quantity), f"{interval.point_id}: {interval.reason}"
-                decided += self._energies.put(source, interval.end, interval.energy_wh, reason, interval.estimated)
+                for end, row, sums in self._energies.put(source, interval.end, interval.energy_wh, reason, interval.estimated):
+                    decided.setdefault(end, (row, []))[1].extend(sums)
         levelled = _levelled(decided) if len(decided) > 1 else {}
-        return [outcome for end, row, sums in decided for outcome in self._energy_totals(end, row, sums, levelled.get(end))]
+        return [outcome for end in sorted(decided) for outcome in self._energy_totals(end, *decided[end], levelled.get(end))]
 
     def _energy_totals(self, end: int, row: Row, sums: list[Sum], levelled: float | None) -> Iterator[HouseholdInterval | HouseholdDay]:
         values: dict[HouseQuantity, float] = {}
@@ -164,13 +167,13 @@ class Household:
             self._exports = {boundary(at): number_or_none(wh) for at, wh in state["exports"]}
 
 
-def _levelled(decided: Sequence[tuple[int, Row, list[Sum]]]) -> dict[int, float]:
+def _levelled(decided: Mapping[int, Decided]) -> dict[int, float]:
     """The consumption of a gap's intervals, spread evenly where it would not come out otherwise.
 
     What a late device counted is in the right sum, but not each part of it in the right interval: at noon more was
     exported than an even share of a day's sun. What some intervals lack then is in the others of the same gap.
     """
-    found = [(end, one) for end, _, sums in decided for one in sums if one.total is HouseQuantity.CONSUMPTION_WH and one.spread_wh]
+    found = [(end, one) for end in sorted(decided) for one in decided[end][1] if one.total is HouseQuantity.CONSUMPTION_WH and one.spread_wh]
     values = {end: one.value for end, one in found if one.value is not None}
     lacking = lowest = 0.0
     for value in values.values():

@@ -147,6 +147,15 @@ def test_what_some_intervals_of_a_gap_lack_is_in_the_others() -> None:
     assert house.remainder_wh == 0
 
 
+def test_totals_that_become_known_together_give_each_rate_once() -> None:
+    house = household()
+    house.energies([EnergyInterval("pv", Q.GENERATION_WH, T0 + 900, 10.0)])
+    found = house.energies([EnergyInterval("grid", quantity, T0 + 900, 5.0) for quantity in (Q.IMPORT_WH, Q.EXPORT_WH)])
+    assert [sorted(outcome.values) for outcome in found if isinstance(outcome, HouseholdInterval)] == [
+        [H.CONSUMPTION_WH, H.EXPORT_WH, H.IMPORT_WH, H.SELF_CONSUMPTION_PERCENT, H.SELF_SUFFICIENCY_PERCENT]
+    ]
+
+
 def test_a_gap_whose_intervals_come_out_right_is_left_as_it_is() -> None:
     house = household()
     for number, exported in enumerate((0, 200, 0), 1):
