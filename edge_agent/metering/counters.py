@@ -11,9 +11,8 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
 
 from edge_agent.metering.stored import instant, number
-from edge_agent.model.measurements import Counter, CounterKind
+from edge_agent.model.measurements import MOST_W, Counter, CounterKind
 
-LIMIT_W = 100_000.0  # no household connection delivers more on average; 3 x 125 A is 86 kW
 LIMIT_WH = 1_000_000.0  # more than this in one step is believed only when it stays: it is rather another meter
 STALL_S = 3600.0  # a counter that moves rarely and stood still so long may catch up in one jump (chargers count at a session's end)
 COARSE_WH = 100.0  # a counter of this step or a larger one moves rarely
@@ -85,7 +84,7 @@ class CounterTrack:
 
     def _possible_wh(self, at: float, since: float) -> float:
         seconds = max(at - since, min(at - self._moved_at, STALL_S) if self._rare else 0.0)
-        return min(LIMIT_W * seconds / 3600, LIMIT_WH) + self._slack_wh
+        return min(MOST_W * seconds / 3600, LIMIT_WH) + self._slack_wh
 
     def _believe(self, at: float, wh: float, energy_wh: float | None, note: str) -> tuple[Step, ...]:
         if energy_wh != 0.0:

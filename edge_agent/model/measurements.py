@@ -14,6 +14,10 @@ from enum import StrEnum
 
 Value = float | str | bool
 
+# Decision: no household connection delivers more (3 x 125 A is 86 kW): a power beyond it is a fault in reading it,
+# unless the device's profile says what is possible; a counter that rises faster is another counter.
+MOST_W = 100_000.0
+
 
 class Role(StrEnum):
     """Where in the house a measuring point sits: this decides what it adds to the house's totals."""

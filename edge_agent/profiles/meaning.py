@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import inf
 
-from edge_agent.model.measurements import Counter, CounterKind, MeterPoint, Quality, Quantity, Reading, Role, Sample
+from edge_agent.model.measurements import MOST_W, Counter, CounterKind, MeterPoint, Quality, Quantity, Reading, Role, Sample
 from edge_agent.profiles.profile import UNITS, Direction, PointSpec, ProfileSpec
 from edge_agent.profiles.setup import DeviceSetup
 
@@ -35,6 +36,7 @@ class Meaning:
     role: Role
     quantity: Quantity
     factor: float
+    most: float = inf  # a value of a larger magnitude is not believed
 
 
 def meanings(setup: DeviceSetup) -> tuple[Meaning, ...]:
@@ -60,7 +62,8 @@ def _meanings(setup: DeviceSetup) -> Iterator[Meaning]:
         if role is Role.PV and quantity in _METER_AS_PV:
             quantity, turn = _METER_AS_PV[quantity]
             factor *= turn
-        yield Meaning(name, f"{setup.id}.{role}" if several else setup.id, role, quantity, factor)
+        most = MOST_W if quantity.is_power and point.valid is None else inf
+        yield Meaning(name, f"{setup.id}.{role}" if several else setup.id, role, quantity, factor, most)
 
 
 def _sign(spec: ProfileSpec, point: PointSpec, quantity: Quantity) -> float:
@@ -135,7 +138,15 @@ def measurements(rows: tuple[Meaning, ...], sample: Sample) -> dict[str, dict[Qu
         reading = sample.readings.get(row.point)
         if reading is None:
             reading = Reading(None, "", Quality.ERROR, sample.at, sample.error or "not read")
-        elif row.factor != 1.0 and reading.number is not None:
-            reading = replace(reading, value=reading.number * row.factor)
+        elif (number := reading.number) is not None:
+            if abs(value := number * row.factor) > row.most:
+                reading = _not_believed(reading, value)
+            elif row.factor != 1.0:
+                reading = replace(reading, value=value)
         result.setdefault(row.meter_point_id, {})[row.quantity] = reading
     return result
+
+
+def _not_believed(reading: Reading, value: float) -> Reading:
+    reason = f"{value:g} W is more than any house draws or feeds; the profile's `valid:` can allow it"
+    return replace(reading, value=None, quality=Quality.OUT_OF_RANGE, reason=reason)
