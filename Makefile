@@ -60,6 +60,7 @@ mosquitto:
 	@command -v groff >/dev/null || $(call debian,groff-base)
 	@test -x /usr/sbin/mosquitto || command -v mosquitto >/dev/null || $(call debian,mosquitto)
 	@command -v mosquitto_pub >/dev/null || $(call debian,mosquitto-clients)
+	@command -v faketime >/dev/null || $(call debian,faketime)
 	@command -v openssl >/dev/null || $(call debian,openssl)
 	@command -v promtool >/dev/null || $(call debian,prometheus)
 	@command -v chromedriver >/dev/null || $(call debian,chromium chromium-driver fonts-dejavu-core)

@@ -236,7 +236,7 @@ def _remarks(shift: Shift) -> Iterable[str]:
     if shift.site.remark:
         yield shift.site.remark
     if not (clock := shift.clock_state()).trusted:
-        yield f"the clock is not trusted: {clock.reason}; {clock.held} readings are held"
+        yield f"the clock is not trusted: {clock.reason}"
 
 
 def _text(file: Path | None) -> str:

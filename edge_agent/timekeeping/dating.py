@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edge_agent.codec.human import counted
 from edge_agent.model.clock import Clock, utc_text
 from edge_agent.model.measurements import Quantity, Reading, Sample
 from edge_agent.timekeeping.held import Held
@@ -33,7 +34,7 @@ class Dating:
         self._told = False
         self._steps = 0
         if self._held.lost:
-            log.warning("%d readings from before the machine restarted cannot be dated; the counters bridge that time", self._held.lost)
+            log.warning("%s from before the machine restarted cannot be dated; the counters bridge that time", counted(self._held.lost, "poll"))
 
     def watch(self) -> bool:
         """Notices when the clock was set. Returns whether what is read now can be dated."""
@@ -55,7 +56,7 @@ class Dating:
             log.warning("the clock is not trusted: %s; readings are held until it is", self._keeper.reason)
             self._told = True
         elif trust is not None and self._told:
-            held = f"; {len(self._held)} readings that were held are dated by it" if len(self._held) else ""
+            held = f"; it dates {counted(len(self._held), 'poll')} held until now" if len(self._held) else ""
             log.info("the clock is trusted, by %s: it is %s%s", self._keeper.reason, utc_text(self._clock.now()), held)
             self._told = False
         return trust
@@ -71,7 +72,7 @@ class Dating:
     def missing(self) -> dict[str, str]:
         """Why nothing is dated now, as a reason for missing totals."""
         fact = self.state()
-        return {} if fact.trusted else {"clock": f"the clock is not trusted: {fact.reason}; {fact.held} readings are held"}
+        return {} if fact.trusted else {"clock": f"the clock is not trusted: {fact.reason}; {counted(fact.held, 'poll')} held"}
 
     def state(self) -> ClockState:
         """How the clock stands, for people."""

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,10 @@ class Gateway:
         text = "".join(f"{name}: {value}\n" for name, value in parts.items())
         self.site.write_text(text + "devices:\n" + "".join(f"  - {device}\n" for device in devices))
 
-    async def start(self, environment: dict[str, str] | None = None) -> None:
+    async def start(self, environment: dict[str, str] | None = None, program: Sequence[str] = ("-m", "edge_agent", "run", "--config")) -> None:
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "edge_agent", "run", "--config", str(self.site)),
+                *(sys.executable, *program, str(self.site)),
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **(environment or {})},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -12,28 +11,8 @@ from edge_agent.config import load_site
 from edge_agent.demo.cloud import LocalCloud
 from tests.conftest import until
 from tests.end_to_end.gateway import SDM630, Gateway, energies, meter
+from tests.end_to_end.settable_clock import SettableClock
 from tests.simulators import RegisterServer, Request, serving
-
-
-class SettableClock:
-    """The machine's clock with a wall time that a test can set."""
-
-    def __init__(self) -> None:
-        self.offset = 0.0
-        self.suspended = 0.0
-        self.boot_id = "boot"
-
-    def now(self) -> float:
-        return time.time() + self.offset + self.suspended
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.suspended
-
-    def suspended_s(self) -> float:
-        return self.suspended
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 async def test_clock_that_is_set_forward_and_back_neither_doubles_nor_inflates_an_interval(
