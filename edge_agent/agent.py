@@ -70,7 +70,9 @@ class Agent:
         """Runs until `stop` is set. Raises AgentBusy when another agent runs, StorageError when there is no queue to write."""
         folder = self._site.database.parent
         with state_lock(folder):
-            outbox = await Outbox.open(self._site.database, self._site.max_size, queue_rules(self._site.decisions))
+            account = self._site.account
+            building = f"{account.customer_id}/{account.building_id}"
+            outbox = await Outbox.open(self._site.database, self._site.max_size, queue_rules(self._site.decisions), building)
             try:
                 if (moved := await outbox.load_state(MOVED)) is not None:
                     raise HouseMoved(moved_text(self._site.database, moved))

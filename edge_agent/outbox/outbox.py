@@ -7,6 +7,7 @@ done in ONE transaction, in the order asked for; nobody is told before it is on 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
-from edge_agent.model.errors import StorageError, StorageFull
+from edge_agent.model.errors import StorageDamaged, StorageError, StorageFull
 from edge_agent.model.events import NO_RULES, Event, QueueRules
 from edge_agent.outbox.failures import failure
+from edge_agent.outbox.opening import Opening
 from edge_agent.outbox.queue import Queue
 from edge_agent.outbox.rows import DeadLetter, Kind, Queued, Sent, Stats, Troubled, Waiting
 
@@ -34,23 +36,26 @@ class _Operation(NamedTuple):
 class Outbox:
     """The open queue of a running agent. Every method raises StorageError when the file cannot be read or written."""
 
-    def __init__(self, queue: Queue, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, opening: Opening, queue: Queue, thread: ThreadPoolExecutor) -> None:
+        self._opening = opening
         self._queue = queue
+        self._usable = True  # False: what was damaged could not be mended, and nothing is open
         self._thread = thread
         self._waiting: list[_Operation] = []
         self._lock = threading.Lock()
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path, max_size: int | None = None, rules: QueueRules = NO_RULES) -> Self:
-        """Opens or makes the queue; `max_size` in bytes bounds it. Raises StorageError in words."""
+    async def open(cls, path: Path, max_size: int | None = None, rules: QueueRules = NO_RULES, building: str | None = None) -> Self:
+        """Opens or makes the queue of a building; `max_size` in bytes bounds it. Raises StorageError in words."""
         thread = ThreadPoolExecutor(1, "outbox")
+        opening = Opening(path, max_size, rules, building)
         try:
-            queue = await asyncio.get_running_loop().run_in_executor(thread, lambda: Queue(path, max_size, rules))
+            queue = await asyncio.get_running_loop().run_in_executor(thread, opening.queue)
         except BaseException:
             thread.shutdown(wait=False)
             raise
-        return cls(queue, thread)
+        return cls(opening, queue, thread)
 
     async def close(self) -> None:
         """Finishes what was asked for, then closes the file."""
@@ -82,14 +87,16 @@ class Outbox:
         for loop, pairs in by_loop.items():
             loop.call_soon_threadsafe(_resolve, pairs)
 
-    def _together(self, group: Sequence[_Operation]) -> list[Any]:
+    def _together(self, group: Sequence[_Operation], mend: bool = True) -> list[Any]:
         """One transaction for the group; when it fails, one for each, so that only the culprit's caller hears of it."""
         try:
+            if not self._usable:
+                self._queue, self._usable = self._opening.queue(), True
             with self._queue.transaction():
                 return [operation.work(self._queue) for operation in group]
         except Exception as error:
-            if self._mended(error):
-                return self._together(group)
+            if mend and self._mended(error):
+                return self._together(group, mend=False)
             return [self._read(error)] if len(group) == 1 else [self._alone(operation) for operation in group]
 
     def _alone(self, operation: _Operation) -> Any:
@@ -100,7 +107,12 @@ class Outbox:
             return self._read(error)
 
     def _mended(self, error: Exception) -> bool:
-        """True when the queue could do something about it, so that the same may be tried again."""
+        """True when something could be done about it, so that the same may be tried again."""
+        if isinstance(error, StorageDamaged):
+            self._usable = False
+            with contextlib.suppress(StorageError):  # then the next one who asks tries again, and is told
+                self._queue, self._usable = self._opening.mended(self._queue, error), True
+            return self._usable
         return isinstance(error, StorageFull) and self._queue.release_reserve()
 
     def _read(self, error: Exception) -> _Failure:

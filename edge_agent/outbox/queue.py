@@ -15,11 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from edge_agent.model.errors import StorageDamaged
 from edge_agent.model.events import NO_RULES, Event, QueueRules
 from edge_agent.outbox import counters, listing, room, sent
 from edge_agent.outbox.failures import failure
 from edge_agent.outbox.rows import DeadLetter, Key, Kind, Queued, Sent, Stats, Troubled, Waiting
 from edge_agent.outbox.schema import connect
+from edge_agent.outbox.soundness import damage
 from edge_agent.outbox.space import Space
 
 log = logging.getLogger(__name__)
@@ -71,6 +73,15 @@ class Queue:
         finally:
             queue.close()
 
+    def check(self) -> None:
+        """Reads the whole file. Raises StorageDamaged when it is not what was written."""
+        try:
+            found = damage(self._db)
+        except sqlite3.Error as error:
+            raise failure(self.path, error) from None
+        if found is not None:
+            raise StorageDamaged(f"{self.path}: is damaged ({found})")
+
     def close(self) -> None:
         """Writes the log back into the file and lets go of it."""
         self._db.close()
@@ -79,7 +90,7 @@ class Queue:
         """What is kept in memory beside the file; read again after a rollback, before the next transaction."""
         self._loaded = False
         db = self._db
-        rows = db.execute("SELECT id, device_id, device_name, source, type FROM series").fetchall()
+        rows = db.execute("SELECT id, device_id, device_name, source, type FROM series NOT INDEXED").fetchall()
         self._names: dict[int, tuple[str, str, str, str]] = {row[0]: row[1:] for row in rows}
         self._series = {names: number for number, names in self._names.items()}
         self._types = {number: names[3] for number, names in self._names.items()}

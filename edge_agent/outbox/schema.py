@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import __version__
-from edge_agent.model.errors import StorageError
+from edge_agent.model.errors import StorageDamaged, StorageError
 from edge_agent.outbox.failures import failure
 
 FORMAT = 2  # of the file as this program makes it
@@ -53,6 +53,8 @@ def connect(path: Path) -> sqlite3.Connection:
 
     The lock is exclusive: one connection writes and checkpoints, for SQLite up to 3.51.2 can damage a WAL that two reset.
     """
+    if path.is_file() and path.stat().st_size == 0:  # SQLite would take it for a new one, and throw its log away
+        raise StorageDamaged(f"{path}: is empty; what its log holds is salvaged when the agent starts")
     try:
         db = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
