@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SHELL := /bin/sh
 
-.PHONY: demo test check wheel deb lock benchmark clean mosquitto schema readme
+.PHONY: demo test check wheel deb lock screenshots benchmark clean mosquitto schema readme
 
 demo: $(READY)
 	$(BIN)/edge-agent demo $(ARGS)
@@ -38,6 +38,9 @@ schema: $(READY)
 
 readme: $(READY)
 	$(BIN)/python -m edge_agent.catalogue README.md
+
+screenshots: $(READY)
+	EDGE_AGENT_SCREENSHOTS=1 $(BIN)/pytest -q tests/web/test_page.py -k pictures
 
 benchmark: $(READY)
 	$(BIN)/python tests/benchmarks/gateway.py

@@ -2,7 +2,7 @@
 
 import { drawCharts } from "./charts.js";
 import { drawFlow, flowList, parts, sentence } from "./flow.js";
-import { element, moment, role, span, useZone, watts } from "./words.js";
+import { element, marked, moment, role, span, useZone, watts } from "./words.js";
 
 const by = (id) => document.getElementById(id);
 const HEALTH = { healthy: "All is well", degraded: "Needs a look", failing: "Not working" };
@@ -79,7 +79,7 @@ function drawAdvice() {
   box.classList.toggle("note", !status.advice.some((one) => one.problem));
   fill(box.querySelector("ul"), status.advice, () => status.advice.map((one) => {
     const device = status.devices.find((device) => device.id === one.subject);
-    return element("li", { class: one.problem ? "problem" : null }, element("strong", {}, device?.name ?? role(one.subject)), ` ${one.text}`);
+    return element("li", { class: one.problem ? "problem" : null }, element("strong", {}, device?.name ?? role(one.subject)), " ", ...marked(one.text));
   }));
 }
 
@@ -96,7 +96,7 @@ function deviceRow(device) {
     element("summary", {}, element("span", { class: "dot" }), element("span", { class: "name" }, device.name), element("span", { class: "value" }), element("span", { class: "age" })),
     element("div", { class: "inside" }, element("p", { class: "error", hidden: "" }), element("dl", {}), element("div", { class: "points", tabindex: "0", role: "region", "aria-label": `Points of ${device.name}` })),
   );
-  row.addEventListener("toggle", () => row.open && showPoints(row, device.id));
+  row.addEventListener("toggle", () => row.open && updateDevice(row, status.devices.find((one) => one.id === device.id)));
   return row;
 }
 
@@ -221,7 +221,7 @@ function redraw() {
 
 function watchSilence() {
   const silent = (Date.now() - heardAt) / 1000;
-  const lost = heardAt && silent > 15;
+  const lost = heardAt && silent > 8;
   by("lost").hidden = !lost;
   document.body.classList.toggle("stale", Boolean(lost));
   if (lost) by("lost").textContent = `Nothing has been heard from the agent for ${span(silent)}; what you see is old.`;
@@ -230,7 +230,7 @@ function watchSilence() {
 by("span").addEventListener("change", redraw);
 new ResizeObserver(redraw).observe(by("charts"));
 setInterval(showCharts, 60000);
-setInterval(watchSilence, 3000);
+setInterval(watchSilence, 2000);
 document.addEventListener("visibilitychange", () => document.hidden || showCharts());
 session = await ask("/api/session");
 by("logout").hidden = !session.csrf;

@@ -79,7 +79,7 @@ function levels(low, high, y, unit) {
   return marks;
 }
 
-const kilo = (value, by) => (Math.abs(value) / 1000).toFixed(by < 1000 ? 1 : 0);
+const kilo = (value, by) => `${value < -1e-9 ? "−" : ""}${(Math.abs(value) / 1000).toFixed(by % 1000 ? 1 : 0)}`;
 
 function powerChart(chart, span) {
   const height = 220;
@@ -158,7 +158,7 @@ function energyChart(chart, span) {
   const wide = (WIDTH - LEFT - RIGHT) / Math.max(rows.length, 1);
   const x = (index) => LEFT + wide * (index + 0.5);
   const root = frame(height);
-  root.append(...levels(0, high, y, (value, by) => kilo(value, by)));
+  root.append(...levels(0, high, y, kilo));
   rows.forEach((row, index) => {
     const bar = Math.min(26, wide * 0.38);
     for (const [place, stack] of Object.entries(stacks(row))) {
@@ -183,7 +183,7 @@ function energyChart(chart, span) {
 function total(rows, span) {
   const sum = (name) => rows.reduce((all, row) => (row[name] === null ? all : (all ?? 0) + row[name]), null);
   const [used, made, bought] = [sum("used"), sum("made"), sum("bought")];
-  const own = used ? ` ${Math.round((100 * (used - Math.min(bought ?? 0, used))) / used)} % of it own.` : "";
+  const own = used ? ` ${Math.round((100 * (used - Math.min(bought ?? 0, used))) / used)} % from own sources.` : "";
   return used === null && made === null ? "The first interval is not complete yet." : `${span === "day" ? "24 hours" : "7 days"}: used ${energy(used)}, produced ${energy(made)}.${own}`;
 }
 
