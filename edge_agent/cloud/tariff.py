@@ -60,6 +60,8 @@ def read_prices(text: bytes) -> Prices:
 
 def _prices(found: Any) -> Prices:
     rows, currency = _rows(found)
+    if isinstance(rows, int | float):
+        raise BadPrices("holds one price, not those of the time to come; evcc has them on site/forecast/grid")
     if not isinstance(rows, list):
         raise BadPrices("holds no list of prices: neither the platform's `tariffs` nor evcc's `rates`")
     if len(rows) > MOST_SLICES:

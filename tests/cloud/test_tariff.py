@@ -85,6 +85,7 @@ def row(start: Any = START, end: Any = START + HOUR, price: Any = "0.1") -> dict
         (["0.25"], "price 1 is no object"),
         ({"prices": []}, "holds no list of prices"),
         ("text", "holds no list of prices"),
+        (0.254, "holds one price, not those of the time to come; evcc has them on site/forecast/grid"),  # the topic site/tariffGrid
         ([row()] * 1001, "holds 1001 prices"),
     ],
 )

@@ -186,3 +186,40 @@ def test_waiting_ends_with_the_event(cloud: LocalCloud, call: Caller) -> None:
     assert not cloud.wait_for(lambda cloud: bool(cloud.events), timeout_s=0.01)
     call("POST", "/events/v1", EVENT)
     assert cloud.wait_for(lambda cloud: bool(cloud.events))
+
+
+STATISTICS = f"/buildings/{BUILDING_ID}/energy-statistics/hourly/v1?from=2024-10-03&to=2024-10-04&eventTypes="
+
+
+def test_statistics_sum_the_household_s_energies_by_hour_and_date_them_by_its_start(cloud: LocalCloud, call: Caller) -> None:
+    noon = 1727956800  # 2024-10-03T12:00:00Z
+    for at, value in ((noon + 900, 1.0), (noon + 3600, 2.0), (noon + 4500, 4.0)):
+        call("POST", "/events/v1", EVENT | {"timestamp": at, "value": value})
+    call("POST", "/events/v1", EVENT | {"timestamp": noon + 900, "value": 8.0, "source": "BATTERY"})
+    first, second = {"startTimestamp": noon, "energyConsumption": 3.0}, {"startTimestamp": noon + 3600, "energyConsumption": 4.0}
+    assert call("GET", STATISTICS + "ENERGY_CONSUMPTION,ENERGY_GENERATION") == (200, [first, second])
+    cloud.statistics_dated = "start"
+    assert call("GET", STATISTICS + "ENERGY_CONSUMPTION")[1][1] == {"startTimestamp": noon + 3600, "energyConsumption": 6.0}
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("POWER_EXCESS", 400), ("ENERGY_CONSUMPTION&from=yesterday", 400), ("ENERGY_CONSUMPTION&to=2030-01-01", 400)]
+)
+def test_statistics_of_nonsense_are_refused(call: Caller, query: str, status: int) -> None:
+    assert call("GET", STATISTICS + query)[0] == status
+    assert call("GET", STATISTICS.replace(BUILDING_ID, "other") + "ENERGY_CONSUMPTION")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "tariff",
+    [
+        {"type": "CHEAP"},
+        {"type": "SINGLE", "minPrice": 0.3},
+        {"type": "DYNAMIC"},
+        {"type": "DYNAMIC", "dynamic": {"tariffs": [{"price": 0.3, "from": 1, "to": 2}]}},
+        {"type": "DYNAMIC", "dynamic": {"tariffs": [{"price": "0.3", "from": 3, "to": 4}, {"price": "0.3", "from": 1, "to": 2}]}},
+    ],
+)
+def test_a_tariff_that_is_not_the_guide_s_is_refused(call: Caller, tariff: dict[str, Any]) -> None:
+    building = {"customerBuildingId": BUILDING_ID, "settings": {"tariff": tariff}}
+    assert call("PUT", "/buildings/v1", building)[0] == 400

@@ -70,3 +70,17 @@ def test_dropped_events_degrade() -> None:
     status = healthy()
     status["queue"]["dropped"] = 1000
     assert judged(status)["health"] == "degraded"
+
+
+def test_what_the_platform_counted_wrong_is_a_note() -> None:
+    status = healthy()
+    status["verification"] = "of what was sent the platform counted hours wrong: 1 missing"
+    assert said(judged(status)) == [("platform", "of what was sent the platform counted hours wrong: 1 missing")]
+    assert status["health"] == "healthy"
+
+
+def test_problems_of_the_building_degrade() -> None:
+    status = healthy()
+    status["building_problems"] = ["prices of prices.json: there is no such file"]
+    assert said(judged(status)) == [("building", "prices of prices.json: there is no such file")]
+    assert status["health"] == "degraded"

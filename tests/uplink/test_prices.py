@@ -15,7 +15,7 @@ from edge_agent.drivers.mqtt_hub import MqttHub, MqttSettings
 from edge_agent.model.clock import ScaledClock
 from edge_agent.uplink.prices import LOOK_S, SEND_EVERY_S, PriceFeed, PriceSource
 from tests.conftest import HandClock, Mosquitto, until
-from tests.drivers.mqtt_device import MqttDevice
+from tests.drivers.mqtt_device import MqttDevice, all_passed
 
 HOUR = 3600
 
@@ -157,8 +157,8 @@ async def test_prices_that_run_out_are_said_and_those_that_come_back_too(
     assert "good again" in said[1]
 
 
-async def test_evcc_s_topic_is_followed(mosquitto: Mosquitto, told: Told) -> None:
-    clock = ScaledClock(100, 1_800_000_000)
+async def test_evcc_s_topic_is_followed_as_it_speaks(mosquitto: Mosquitto, told: Told) -> None:
+    clock = HandClock(1_800_000_000)
     start = 1_800_000_000 - 1_800_000_000 % HOUR
     rates = [{"start": start + hour * HOUR, "end": start + (hour + 1) * HOUR, "value": 0.1 + hour / 100} for hour in range(48)]
     hub, device = MqttHub(MqttSettings("127.0.0.1", mosquitto.port), clock), MqttDevice(mosquitto.port)
@@ -171,6 +171,8 @@ async def test_evcc_s_topic_is_followed(mosquitto: Mosquitto, told: Told) -> Non
     assert tariff["currency"] == "EUR"
     assert tariff["dynamic"]["tariffs"][-1] == {"price": "0.57", "from": start + 47 * HOUR, "to": start + 48 * HOUR}
     await device.say("evcc/site/forecast/grid", "", retain=True)  # evcc empties its topics when it stops
+    await all_passed(hub, device)
+    clock.forward(LOOK_S + 1)
     await until(lambda: "is empty" in feed.problem, 30)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
