@@ -117,10 +117,10 @@ def _house_events(outcome: HouseholdInterval, household: HouseholdDevice, decisi
 
 
 def _house_day(outcome: HouseholdDay, household: HouseholdDevice) -> list[Event]:
-    value = _rounded(outcome.quantity, outcome.value)
-    if value is None:
+    value, of_interval = _rounded(outcome.quantity, outcome.value), HOUSE_DAY_EVENTS.get(outcome.quantity)
+    if value is None or of_interval is None:
         return []
-    event = DAY_EVENTS[HOUSE_DAY_EVENTS[outcome.quantity]]
+    event = DAY_EVENTS[of_interval]
     return [Event(household.id, household.name, DeviceType.GATEWAY.value, event.value, value, outcome.end)]
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from edge_agent.model.measurements import HouseQuantity, MeterPoint, Quantity, Role
 
 Input = tuple[str, Quantity]
+_THROUGH_PV = {Quantity.GENERATION_WH: 1.0, Quantity.AC_OUTPUT_WH: -1.0}
+_THROUGH_BATTERY = {Quantity.EXPORT_WH: 1.0, Quantity.IMPORT_WH: -1.0}
 _GENERATION = frozenset({Quantity.GENERATION_W, Quantity.GENERATION_WH})
 
 
@@ -170,8 +172,24 @@ def _energy_totals(house: _House) -> dict[HouseQuantity, Mapping[Input, float]]:
         HouseQuantity.EXPORT_WH: grid_out,
         HouseQuantity.GENERATION_WH: pv,
         HouseQuantity.CONSUMPTION_WH: consumption,
+        HouseQuantity.LOSS_WH: _losses(house),
     }
     return {total: inputs for total, inputs in totals.items() if inputs}
+
+
+def _losses(house: _House) -> dict[Input, float]:
+    """What goes into the hybrids on both sides and does not come out again; empty when one of them does not tell."""
+    found = hybrids(house.points)
+    weights: dict[Input, float] = {}
+    for point in house.points:
+        if point.device_id not in found or point.role not in (Role.PV, Role.BATTERY):
+            continue
+        wanted, optional = (_THROUGH_PV, {Quantity.AC_INPUT_WH: 1.0}) if point.role is Role.PV else (_THROUGH_BATTERY, {})
+        if not wanted.keys() <= house.has[point.id]:
+            return {}
+        parts = wanted | {quantity: weight for quantity, weight in optional.items() if quantity in house.has[point.id]}
+        weights |= {(point.id, quantity): weight for quantity, weight in parts.items()}
+    return weights
 
 
 def _net_energy(house: _House, point: MeterPoint) -> dict[Quantity, float]:

@@ -119,6 +119,11 @@ class Days:
             reason = f"{spread:.0f} Wh were counted over midnight while nobody read them"
         return DayTotal(int(end), None if reason else tuple(round(wh, 3) for wh in day.sums), reason)
 
+    def so_far(self, key: str) -> float | None:
+        """What the open day of a series has so far, in Wh; None: nothing."""
+        day = self._open.get(key)
+        return round(day.sums[0], 3) if day is not None and day.sums else None
+
     def forget_future(self, now: float) -> None:
         """Days that begin too far ahead of `now` were dated by a wrong clock."""
         self._open = {key: day for key, day in self._open.items() if self._midnight(day.number) <= now + max(AHEAD_S, self._interval_s)}

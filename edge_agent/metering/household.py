@@ -8,6 +8,7 @@ consumption (noise, counters read at different moments) is carried into the next
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.metering.balance import Balance
@@ -28,6 +29,17 @@ CARRY_S = 6 * 3600
 Decided = tuple[Row, list[Sum]]  # the totals of a row that became known together
 
 
+@dataclass(frozen=True, slots=True)
+class BalanceFacts:
+    """What is in no total, for people: energies in Wh, the instant in UTC epoch seconds."""
+
+    carried_wh: float  # the negative consumption that waits for the next interval
+    carried_since: int | None
+    mistake: str  # why such a remainder was dropped, until the balance holds again
+    lost_today_wh: float | None  # by the hybrid inverters; None: they do not tell
+    lost_yesterday_wh: float | None
+
+
 class Household:
     """The house totals of a site. `remainder_wh` is the negative consumption that waits for the next interval."""
 
@@ -40,6 +52,7 @@ class Household:
         self._exports: dict[int, float | None] = {}  # of the excess period that is not complete yet
         self.remainder_wh = 0.0
         self.mistake = ""  # why a remainder was dropped, until the balance holds again
+        self._lost_yesterday_wh: float | None = None
         self._carried_since = 0  # the end of the first interval in the remainder
 
     def energies(self, intervals: Iterable[EnergyInterval]) -> list[HouseholdInterval | HouseholdDay]:
@@ -78,7 +91,10 @@ class Household:
         for total in new:
             fault = dropped if total is HouseQuantity.CONSUMPTION_WH else ""
             for day in self._days.add(total.value, end, _known(sums[total]), spread_wh=row.spread_wh.get(total, 0.0), fault=fault):
-                yield _day_total(total, day)
+                found = _day_total(total, day)
+                if total is HouseQuantity.LOSS_WH:
+                    self._lost_yesterday_wh = found.value
+                yield found
         for rate, whole, part in _decided(sums, new):
             fault = dropped if whole is HouseQuantity.CONSUMPTION_WH else ""
             for day in self._days.add(rate.value, end, _known(sums[whole], sums[part]), spread_wh=row.spread_wh.get(whole, 0.0), fault=fault):
@@ -97,6 +113,11 @@ class Household:
         cause = "a sign or role is wrong" if value < -CARRY_WH else "nothing made up for them in hours"
         self.mistake = f"{value:.1f} Wh of negative consumption were dropped at {utc_text(end)}: {cause}"
         return (None, self.mistake) if alone < 0 else (alone, "")
+
+    def facts(self) -> BalanceFacts:
+        """What is carried and what is lost."""
+        lost_wh = self._days.so_far(HouseQuantity.LOSS_WH.value)
+        return BalanceFacts(self.remainder_wh, self._carried_since or None, self.mistake, lost_wh, self._lost_yesterday_wh)
 
     def forget_remainder(self) -> None:
         """Nothing is carried: the balance holds, or it is another one."""
@@ -154,6 +175,7 @@ class Household:
             "energies": self._energies.state(),
             "powers": self._powers.state(),
             "exports": list(self._exports.items()),
+            "lost_yesterday_wh": self._lost_yesterday_wh,
             "remainder": [self.remainder_wh, self._carried_since, self.mistake],
         }
 
@@ -161,6 +183,7 @@ class Household:
         """Goes on where `state` was taken. Rows of another interval's length are of no use."""
         remainder_wh, carried_since, mistake = state["remainder"]
         self.remainder_wh, self._carried_since, self.mistake = number(remainder_wh), boundary(carried_since), text(mistake)
+        self._lost_yesterday_wh = number_or_none(state.get("lost_yesterday_wh"))
         if state["interval_s"] == self._interval_s:
             self._energies.restore(state["energies"])
             self._powers.restore(state["powers"])
@@ -229,7 +252,7 @@ def _known(*values: float | None) -> tuple[float, ...] | None:
 
 def _day_total(total: HouseQuantity, day: DayTotal) -> HouseholdDay:
     value = day.sums[0] if day.sums else None
-    if value is not None and value < 0:
+    if value is not None and value < 0 and total is not HouseQuantity.LOSS_WH:
         return HouseholdDay(total, day.end, None, f"the balance of the day gives {value:.0f} Wh")
     return HouseholdDay(total, day.end, value, day.reason)
 

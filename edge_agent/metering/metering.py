@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from edge_agent.metering.balance import balance, hybrids
 from edge_agent.metering.cutter import BRIDGE_S
 from edge_agent.metering.days import DayRule, Days
-from edge_agent.metering.household import Household
+from edge_agent.metering.household import BalanceFacts, Household
 from edge_agent.metering.point import PointMeter
 from edge_agent.metering.stored import DAMAGED, damage, instant
 from edge_agent.model.clock import utc_text
@@ -129,6 +129,10 @@ class Metering:
         elif self._household.remainder_wh < 0:
             reasons["remainder"] = f"{self._household.remainder_wh:.1f} Wh of negative consumption are carried; if they grow, a sign or role is wrong"
         return reasons
+
+    def balance_facts(self) -> BalanceFacts:
+        """What the house's totals leave out: carried and lost energy."""
+        return self._household.facts()
 
     def state(self) -> dict[str, Any]:
         """Everything that must outlive a restart, as JSON has it."""

@@ -223,6 +223,7 @@ class HouseQuantity(StrEnum):
     IMPORT_WH = "import_wh"
     EXPORT_WH = "export_wh"
     EXCESS_WH = "excess_wh"
+    LOSS_WH = "loss_wh"  # what hybrid inverters lose between their DC side and the house: part of no other total
     SELF_CONSUMPTION_PERCENT = "self_consumption_percent"
     SELF_SUFFICIENCY_PERCENT = "self_sufficiency_percent"
     CONSUMPTION_W = "consumption_w"

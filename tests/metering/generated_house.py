@@ -209,7 +209,7 @@ class Result:
 
     events: list[Event] = field(default_factory=list)
     truth: dict[int, Flows] = field(default_factory=dict)  # at each local midnight: the sums since the start
-    unread: set[int] = field(default_factory=set)  # the midnights at which a device or the gateway was away
+    unread: set[int] = field(default_factory=set)  # the midnights between two readings of a device that an outage lies between
 
     def days(self) -> Iterator[tuple[int, int]]:
         """Beginning and end of each whole day."""
@@ -267,6 +267,7 @@ def live(day: str, days: int, faults: Faults, meter: bool = True) -> Result:
     minutes = (midnight_of(after) - start) // 60 + _NOON
     house, devices, result = House(start), Devices(faults), Result()
     before = now = Flows()
+    missed: set[str] = set()  # the devices that were away since they were heard last
     points = {point.id: point for point in POINTS}
     metering = _metering(None, start)
     for minute in range(minutes):
@@ -277,6 +278,7 @@ def live(day: str, days: int, faults: Faults, meter: bool = True) -> Result:
         if midnight:
             result.truth[at] = before
         if faults.away(minute):
+            missed = set(_SECOND)
             result.unread |= {at} if midnight else set()
             if not faults.away(minute + 1):
                 metering = _metering(metering, at + 60)
@@ -284,11 +286,13 @@ def live(day: str, days: int, faults: Faults, meter: bool = True) -> Result:
         outcomes: list[Outcome] = []
         for point in POINTS:
             if faults.silent(point.device_id, minute):
-                result.unread |= {at} if midnight else set()
+                missed.add(point.device_id)
             elif not asleep(point, before, now):
+                missed.discard(point.device_id)
                 second = at + _SECOND[point.device_id]
                 readings = devices.readings(point, before, now, minute, second, house.soc_percent)
                 outcomes += metering.update(point.id, readings, second) if meter else ()
+        result.unread |= {at} if midnight and missed else set()
         if meter:
             outcomes += metering.tick(at + 30)
             result.events += [event for outcome in outcomes for event in to_events(outcome, points, HouseholdDevice(), Decisions())]
