@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SHELL := /bin/sh
 
-.PHONY: demo test check wheel deb lock screenshots benchmark clean mosquitto schema readme
+.PHONY: demo test check wheel deb lock screenshots benchmark clean mosquitto machines schema readme
 
 demo: $(READY)
 	$(BIN)/edge-agent demo $(ARGS)
 
-test: $(READY) mosquitto
+test: $(READY) mosquitto machines
 	$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 check: $(READY)
@@ -67,6 +67,11 @@ mosquitto:
 	@command -v openssl >/dev/null || $(call debian,openssl)
 	@command -v promtool >/dev/null || $(call debian,prometheus)
 	@command -v chromedriver >/dev/null || $(call debian,chromium chromium-driver fonts-dejavu-core)
+
+# What boots Debians and builds their packages in tests: of use to root only, so nobody else is asked for it.
+MACHINES := mmdebstrap systemd-container zstd apt-utils gnupg gpgv lintian shellcheck qemu-user-static
+machines:
+	@[ "$$(id -u)" != 0 ] || dpkg-query --show $(MACHINES) >/dev/null 2>&1 || $(call debian,$(MACHINES))
 
 # Installs a Debian package when root, else names it.
 define debian

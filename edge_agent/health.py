@@ -110,3 +110,11 @@ def worked_before(text: str, now_s: float) -> dict[str, float]:
         return {part: float(worked[part]) for part in _PARTS if part in worked and float(worked[part]) <= now_s}
     except (ValueError, KeyError, TypeError):
         return {}
+
+
+def reasons_in(text: str) -> list[str]:
+    """What a `health.json` gives as reasons; none when it is damaged."""
+    try:
+        return [str(reason) for reason in json.loads(text)["reasons"]]
+    except (ValueError, KeyError, TypeError):
+        return []

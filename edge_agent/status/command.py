@@ -13,18 +13,23 @@ from pathlib import Path
 from typing import Any, cast
 
 from edge_agent.config import database_of
+from edge_agent.config.credentials import PACKAGED
 from edge_agent.control import ask
-from edge_agent.model.errors import EdgeAgentError
+from edge_agent.health import reasons_in
+from edge_agent.model.errors import ConfigError, EdgeAgentError, Problem
 from edge_agent.status.document import Status
 from edge_agent.status.options import WATCH_S
 from edge_agent.status.text import status_text
 
 _EXIT = {"healthy": 0, "degraded": 1}
+_HEALTH = Path("/run/edge-agent/health.json")  # of the packaged service; gone when it is stopped
 _CLEAR = "\x1b[H\x1b[2J"
 
 
 def run(options: argparse.Namespace) -> int:
     """Shows the status. Returns the exit code; raises EdgeAgentError with what to do when no agent runs."""
+    if not options.config.exists():
+        raise ConfigError([Problem(str(options.config), 0, "there is no such file", "`edge-agent setup` writes one")])
     folder = database_of(options.config).parent
     if not options.watch:
         return _show(folder, options)
@@ -54,5 +59,15 @@ def _not_running(config: Path, folder: Path) -> str:
     """What to do when nobody answers."""
     packaged = "`systemctl status edge-agent` and `journalctl -u edge-agent -n 50` say why, `sudo systemctl start edge-agent` starts it"
     by_hand = f"`edge-agent run --config {config}` starts it"
-    how = packaged if config.parent == Path("/etc/edge-agent") else by_hand
+    is_packaged = config.parent == PACKAGED
+    if is_packaged and (reasons := reasons_in(_text(_HEALTH))):
+        return f"the service runs, but waits: {'; '.join(reasons)}"
+    how = packaged if is_packaged else by_hand
     return f"the agent is not running (nobody answers in {folder}); {how}. `edge-agent check --config {config}` looks for mistakes in the site file"
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""

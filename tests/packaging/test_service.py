@@ -28,6 +28,9 @@ def test_service_waits_for_its_site_file_then_works_for_root_and_the_group(relea
         system.wait_for("systemctl is-active edge-agent")
         assert "edge-agent setup" in property_of(system, "StatusText")
         assert property_of(system, "NRestarts") == "0"
+        assert "`edge-agent setup` writes one" in system.run("edge-agent status", check=False).stderr
+        write_site(system, SITE.replace("role: grid", "role: gird"))
+        system.wait_for("edge-agent status 2>&1 | grep 'the service runs, but waits: .*gird'")
         assert "enabled" in system.run("systemctl is-enabled edge-agent").stdout
 
         start_house(system)

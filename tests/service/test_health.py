@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.health import RECENT_S, SETTLE_S, Facts, judge, to_file, worked_before
+from edge_agent.health import RECENT_S, SETTLE_S, Facts, judge, reasons_in, to_file, worked_before
 
 START_S = 5000.0
 SETTLED = Facts(started_s=START_S, now_s=START_S + SETTLE_S, read_devices=2, uploaded=True)
@@ -73,6 +73,7 @@ def test_file_carries_what_worked_to_the_next_program() -> None:
     told = json.loads(text)
     assert (told["version"], told["state"], told["ready"], told["uptime_s"]) == ("1.2.3", "healthy", True, SETTLED.now_s)
     assert worked_before(text, SETTLED.now_s + 5) == health.worked_s
+    assert reasons_in(to_file(judge(replace(SETTLED, remarks=("a remark",)), {}), "1.2.3", SETTLED)) == ["a remark"]
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,4 @@ def test_file_carries_what_worked_to_the_next_program() -> None:
 )
 def test_file_that_is_damaged_or_of_another_boot_tells_nothing(text: str) -> None:
     assert worked_before(text, 100.0) == {}
+    assert reasons_in(text) == []
