@@ -46,8 +46,9 @@ def state_lock(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             pid = os.read(handle, 20).decode(errors="replace").strip() or "unknown"
             raise AgentBusy(f"{folder} is in use by an agent or a command (pid {pid})") from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # the pid is for people: a full disk must not keep the agent from starting
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(handle)
