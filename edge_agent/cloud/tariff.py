@@ -100,23 +100,22 @@ def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
 def _instant(row: Mapping[str, Any], names: Sequence[str], number: int) -> int:
     """A time in UTC epoch seconds, from seconds or from a date with its offset."""
     value = _first(row, names)
-    if isinstance(value, str):
-        return _dated(value, number)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
+    at = _dated(value, number) if isinstance(value, str) else value
+    if isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at) or at != int(at):
         raise BadPrices(f"price {number} has no `{names[0]}` in whole seconds and no `{names[1]}` with a date")
-    if not 0 < value < _LATEST:
-        raise BadPrices(f"price {number}: {value} is no time in seconds since 1970" + (" but in milliseconds" if value >= _LATEST else ""))
-    return int(value)
+    if not 0 < at < _LATEST:
+        raise BadPrices(f"price {number}: {str(value)[:40]} is no time in seconds since 1970" + (" but in milliseconds" if at >= _LATEST else ""))
+    return int(at)
 
 
-def _dated(text: str, number: int) -> int:
+def _dated(text: str, number: int) -> float:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise BadPrices(f"price {number}: {text[:40]!r} is no date and time") from None
     if at.tzinfo is None:
         raise BadPrices(f"price {number}: {text!r} does not say its offset, such as +01:00 or Z")
-    return int(at.timestamp())
+    return at.timestamp()
 
 
 def _decimal(value: Any, number: int) -> str:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.cloud.tariff import BadPrices, Prices, PriceSlice, check_usable, dynamic_tariff, read_prices
@@ -127,13 +128,13 @@ class PriceFeed:
 
 def _content(path: Path) -> bytes:
     """The file's bytes. Raises BadPrices saying why there are none."""
-    if not path.exists():
-        raise BadPrices("there is no such file")
-    if not path.is_file():
-        raise BadPrices("is no file")
     try:
+        if not S_ISREG(path.stat().st_mode):
+            raise BadPrices("is no file")
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise BadPrices("there is no such file") from None
     except OSError as error:
         raise BadPrices(f"cannot be read ({error.strerror})") from None
     if len(content) > _MOST_BYTES:

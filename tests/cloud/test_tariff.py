@@ -76,6 +76,9 @@ def row(start: Any = START, end: Any = START + HOUR, price: Any = "0.1") -> dict
         ([row(None)], "price 1 has no `from`"),
         ([row("2024-11-21T18:00:00")], "does not say its offset"),
         ([row("tomorrow")], "'tomorrow' is no date and time"),
+        ([row("9999-12-31T23:59:59-23:59")], "is no time in seconds since 1970"),
+        ([row("1960-01-01T00:00:00Z")], "is no time in seconds since 1970"),
+        ([row(10**300)], "is no time in seconds since 1970"),
         ([row(price=None)], "'None' is no price"),
         ([row(price="0,25")], "'0,25' is no price"),
         ([row(price=True)], "is no price"),
@@ -109,6 +112,24 @@ def test_an_emptied_topic_is_told() -> None:
 def test_whatever_is_there_it_is_read_or_refused(text: bytes) -> None:
     with contextlib.suppress(BadPrices):
         read_prices(text)
+
+
+ODD = (
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.integers()
+    | st.text(max_size=5)
+    | st.datetimes(timezones=st.timezones()).map(str)
+    | st.integers(1, 10**9)
+)
+
+
+@given(st.lists(st.fixed_dictionaries({"from": ODD, "to": ODD, "price": ODD | st.decimals().map(str)}), max_size=3))
+def test_whatever_a_slice_holds_it_is_read_or_refused(rows: list[Any]) -> None:
+    with contextlib.suppress(BadPrices):
+        for one in read_prices(as_bytes(rows)).slices:
+            assert one.start < one.end
 
 
 @given(st.lists(st.decimals(-10, 10, places=6), min_size=1, max_size=200), st.integers(-5, 205))

@@ -124,6 +124,13 @@ async def test_bad_prices_are_said_once_and_never_handed_on(
     assert [complaint in record.getMessage() for record in caplog.records] == [True]
 
 
+async def test_a_path_that_the_system_refuses_is_said(tmp_path: Path, hand_clock: HandClock, told: Told) -> None:
+    feed = PriceFeed(PriceSource(tmp_path / ("x" * 300)), hand_clock, told)
+    for _ in range(2):
+        await look(feed, hand_clock)
+    assert "cannot be read (File name too long)" in feed.problem
+
+
 async def test_a_file_caught_while_it_is_written_is_not_worth_a_line(
     tmp_path: Path, hand_clock: HandClock, feed_of: Callable[..., PriceFeed], told: Told, caplog: pytest.LogCaptureFixture
 ) -> None:
