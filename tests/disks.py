@@ -9,6 +9,7 @@ import os
 import shutil
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,7 +80,11 @@ class CutDisk:
         subprocess.run(["mount", "-o", "loop", str(self._image), str(self.folder)], check=True)
 
     def unmount(self) -> None:
-        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+        """Waits for who still has a file open: the same file system mounted anew would still be the one that was shut down."""
+        deadline = time.monotonic() + 30
+        while subprocess.run(["umount", str(self.folder)], capture_output=True).returncode:
+            assert time.monotonic() < deadline, f"{self.folder} is in use"
+            time.sleep(0.01)
 
     def power_off(self) -> None:
         """From now on nothing is written any more, and every write fails."""
