@@ -39,6 +39,7 @@ class PointMeter:
         "_closed",
         "_end",
         "_energies",
+        "_gap_s",
         "_gauges",
         "_held",
         "_held_here",
@@ -53,8 +54,8 @@ class PointMeter:
         self.id = point.id
         self._point = point
         self._interval_s = interval_s
-        gap_s = max(3 * poll_s, point.stale_after_s, 60.0)
-        self._energies = _energies(point, energy_sources(point, hybrid), interval_s, gap_s, time_zone)
+        self._gap_s = max(3 * poll_s, point.stale_after_s, 60.0)
+        self._energies = _energies(point, energy_sources(point, hybrid), interval_s, self._gap_s, time_zone)
         self._beside = tuple(
             (metered.energy, power[0])
             for metered in self._energies
@@ -82,7 +83,7 @@ class PointMeter:
 
     def update(self, readings: Mapping[Quantity, Reading], now: float) -> list[Outcome]:
         """One poll at `now`. Returns what it completes."""
-        outcomes = self._sleep_on(now) if self._sleep is not None and (until := self._sleep.asleep_until(now)) and until < now else []
+        outcomes = self._slept(self._sleep, now) if self._sleep is not None else []
         found, good = self._read(readings, now)
         good = good or any(reading.quality is Quality.OK for reading in readings.values())
         self.was_read = self.was_read or good
@@ -128,6 +129,14 @@ class PointMeter:
             return
         counters = (readings[metered.read].number for metered in self._energies if metered.read.is_counter and metered.read in readings)
         sleep.hear(power.at, watts, next(counters, None))
+
+    def _slept(self, sleep: Sleep, now: float) -> list[Outcome]:
+        """What is known of the nights before a reading at `now`."""
+        for at in sleep.dark_times(now, self._gap_s):
+            for counted, _ in self._beside:
+                counted.note_power(at, 0.0)
+        until = sleep.asleep_until(now)
+        return self._sleep_on(now) if until is not None and until < now else []
 
     def _sleep_on(self, now: float) -> list[Outcome]:
         """An inverter that is asleep generates nothing: its power is 0, its counters stand still."""

@@ -12,7 +12,7 @@ from edge_agent.metering.counters import AHEAD_S, COARSE_WH, Step
 from edge_agent.metering.cutter import grid_end
 from edge_agent.metering.stored import boundary, instant, number
 
-MOST_MARKS = 200  # boundaries that are remembered of one gap: beyond two days energy is spread evenly
+MOST_MARKS = 672  # boundaries that are remembered of one gap: beyond a week energy is spread evenly
 
 
 def trapezoid(before_w: float, after_w: float, span_s: float) -> tuple[float, float]:

@@ -4,11 +4,14 @@ Without this, the house's totals would wait each night until its inverters wake.
 it fell silent at next to no power, at the hour at which it did the night before or later, and until the hour at which
 it woke that morning. A night counts only when its counter proved it: it showed the same before and after. So the first
 night is waited out, and so is whatever differs, such as a network that fails by day. What a counter shows after a
-sleep in spite of it is never lost: it is in the intervals that follow. Pure.
+sleep in spite of it is never lost: it is in the intervals that follow. And what was generated in a gap that reaches
+into a night, or over several, was not generated at night. Pure.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import ceil, floor
 from typing import Any, NamedTuple
 
 from edge_agent.metering.counters import AHEAD_S
@@ -64,6 +67,18 @@ class Sleep:
         days = round((self._at - self._night.since) / DAY_S) * DAY_S
         until = self._night.until + days
         return until if self._night.since + days - EARLIER_S <= self._at < until else None
+
+    def dark_times(self, now: float, every_s: float) -> Iterator[float]:
+        """Instants since it was heard last at which it slept, if it kept to its habit: beginning, end, and between."""
+        if self._at is None or self._night is None or now - self._at < self._quiet_s:
+            return
+        first = ceil((self._at - self._night.until) / DAY_S)
+        for day in range(first, floor((now - self._night.since) / DAY_S) + 1):
+            at, until = max(self._night.since + day * DAY_S, self._at), min(self._night.until + day * DAY_S, now)
+            while at < until:
+                yield at
+                at += every_s
+            yield until
 
     def shift(self, offset_s: float) -> None:
         """Re-dates what was heard since `restore`: the wall clock was set by that many seconds."""

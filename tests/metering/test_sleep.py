@@ -126,6 +126,20 @@ def test_who_does_not_wake_at_the_usual_hour_is_awaited_from_then_on() -> None:
     assert sum(wh or 0 for hour, wh in generated(late).items() if 54 < hour <= 60) == pytest.approx(sun_wh(54, 60), abs=20)
 
 
+@pytest.mark.parametrize("until", [44, 48, 72 + 48])
+def test_what_an_outage_that_reaches_into_the_night_hides_was_generated_by_day(until: int) -> None:
+    """The network fails at three in the afternoon, until ten or for days."""
+    metering = metered()
+    found = run(metering, (12, 39))
+    end = max(until, 54) + 7
+    found += run(metering, (39, end + 1), [range(39 * HOUR, until * HOUR)])
+    by_hour = generated(found)
+    assert sum(wh or 0 for hour, wh in by_hour.items() if 38 < hour <= end) == pytest.approx(sun_wh(38, end), abs=1)
+    night = [wh or 0 for hour, wh in by_hour.items() if hour > 39 and (hour % 24 <= 6 or hour % 24 > 18.25)]
+    assert sum(night) == pytest.approx(0, abs=1)
+    assert sum(wh or 0 for hour, wh in by_hour.items() if 39 < hour <= 42) == pytest.approx(sun_wh(39, 42), rel=0.02 if until < 72 else 9)
+
+
 @pytest.mark.parametrize("hours", [(46.0, 52.0), (46.0, 58.0)])
 def test_a_restart_in_the_night_or_after_it_changes_no_sum(hours: tuple[float, float]) -> None:
     before = metered()
