@@ -138,6 +138,8 @@ def _write_index(repository: Path, architecture: str, phases: dict[tuple[str, st
 def _with_phase(stanza: str, phases: dict[tuple[str, str], int]) -> str:
     fields = dict(line.split(": ", 1) for line in stanza.strip().splitlines() if ": " in line and not line.startswith(" "))
     percent = phases[fields["Package"], fields["Version"]]
+    if percent == 0:  # not listed at all: apt draws 0 to 100, and lets the one gateway of a hundred that drew 0 pass at 0 percent
+        return ""
     return stanza.strip() + ("" if percent == 100 else f"\nPhased-Update-Percentage: {percent}") + "\n\n"
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 RELEASES = ("bookworm", "trixie")
-_TOOLS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "zstd": "zstd", "nsenter": "util-linux"}
+_TOOLS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "nsenter": "util-linux"}
 _PACKAGES = "systemd,systemd-sysv,dbus,init-system-helpers,ca-certificates,python3,tzdata,libfaketime"
 _MACHINE_ID = "0123456789abcdef0123456789abcdef"
 

@@ -75,7 +75,7 @@ def dummy_deb(folder: Path, version: str, broken: str = "no", depends: str = "sy
         "usr/lib/edge-agent/agent": AGENT % {"version": version, "broken": broken},
         "usr/lib/systemd/system/edge-agent.service": UNIT,
     }
-    files |= {f"usr/lib/edge-agent/part-{n}": f"{version} {n}\n" * 300 for n in range(200)}  # unpacking takes its time, as with the real one
+    files |= {f"usr/lib/edge-agent/part-{n}": f"{version} {n}\n" * 1000 for n in range(60)}  # unpacking takes its time, as with the real one
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)

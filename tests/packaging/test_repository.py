@@ -52,7 +52,7 @@ def index(folder: Path, architecture: str = "arm64") -> str:
 def percentages(folder: Path) -> dict[str, str]:
     """What the index says of each version: the percentage, or nothing where everybody may have it."""
     found = {}
-    for stanza in index(folder).strip().split("\n\n"):
+    for stanza in filter(None, index(folder).strip().split("\n\n")):
         fields = dict(line.split(": ", 1) for line in stanza.splitlines() if not line.startswith(" "))
         found[fields["Version"]] = fields.get("Phased-Update-Percentage", "")
     return found
@@ -67,12 +67,12 @@ def publish(repository: Repository) -> str:
 def test_new_version_reaches_nobody_until_its_phase_says_so(with_key: Repository, tmp_path: Path) -> None:
     dummy_deb(tmp_path / "DEBS", "1.0.0")
     assert "edge-agent 1.0.0: 0 %" in publish(with_key)
-    assert percentages(tmp_path) == {"1.0.0": "0"}
+    assert percentages(tmp_path) == {}
     phases = tmp_path / "DEBS" / "phases"
     phases.write_text(phases.read_text().replace("1.0.0 0", "1.0.0 100"))
     dummy_deb(tmp_path / "DEBS", "1.1.0~rc1")
     publish(with_key)
-    assert percentages(tmp_path) == {"1.0.0": "", "1.1.0~rc1": "0"}
+    assert percentages(tmp_path) == {"1.0.0": ""}
     phases.write_text(phases.read_text().replace("rc1 0", "rc1 5"))
     publish(with_key)
     assert percentages(tmp_path) == {"1.0.0": "", "1.1.0~rc1": "5"}
@@ -80,6 +80,7 @@ def test_new_version_reaches_nobody_until_its_phase_says_so(with_key: Repository
 
 def test_version_stays_when_its_deb_leaves_the_folder(with_key: Repository, tmp_path: Path) -> None:
     deb = dummy_deb(tmp_path / "DEBS", "1:1.0.0")
+    (tmp_path / "DEBS" / "phases").write_text("edge-agent 1:1.0.0 100\nedge-agent 1:2.0.0 5\n")
     publish(with_key)
     deb.unlink()
     dummy_deb(tmp_path / "DEBS", "1:2.0.0")
@@ -104,6 +105,7 @@ def test_index_is_signed_and_expires(with_key: Repository, tmp_path: Path) -> No
 
 def test_gateway_that_read_the_former_index_still_finds_its_files(with_key: Repository, tmp_path: Path) -> None:
     by_hash = tmp_path / "REPOSITORY/dists/stable/main/binary-arm64/by-hash/SHA256"
+    (tmp_path / "DEBS" / "phases").write_text("edge-agent 1.0.0 100\nedge-agent 1.1.0 5\n")
     dummy_deb(tmp_path / "DEBS", "1.0.0")
     publish(with_key)
     before = set(by_hash.iterdir())

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.packaging.updating import STATE, Gateway, gateways, on_all
+from tests.packaging.updating import SOAK_S, STATE, Gateway, gateways, on_all
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Gateway]]:
-    with gateways(tmp_path_factory.mktemp("fleet")) as made:
+def fleet() -> Iterator[list[Gateway]]:
+    with gateways() as made:
         yield made
+
+
+def kept(gateway: Gateway) -> list[str]:
+    """The versions whose debs are kept."""
+    names = gateway.run(f"ls {STATE}/debs").stdout.split()
+    return [name.removeprefix("edge-agent_").removesuffix(".deb") for name in names]
 
 
 def test_timer_updates_and_the_new_version_is_confirmed(fleet: list[Gateway]) -> None:
@@ -25,11 +33,11 @@ def test_timer_updates_and_the_new_version_is_confirmed(fleet: list[Gateway]) ->
         gateway.run("systemctl daemon-reload; systemctl restart edge-agent-update.timer")
         gateway.wait_for(f"grep -q '^state=judging' {STATE}/report")
         gateway.run("rm -r /run/systemd/system/edge-agent-update.timer.d; systemctl daemon-reload; systemctl restart edge-agent-update.timer")
-        assert gateway.run(f"ls {STATE}/debs").stdout.split() == [f"edge-agent_{before}.deb", f"edge-agent_{new}.deb"]
+        assert kept(gateway) == [before, new]
         report = gateway.settled()
         assert (report["state"], report["from"], report["to"]) == ("confirmed", before, new)
         assert gateway.installed() == gateway.running() == new
-        assert gateway.run(f"ls {STATE}/debs").stdout.split() == [f"edge-agent_{new}.deb"]
+        assert kept(gateway) == [new]
         assert f"edge-agent {new} replaces {before} and has to prove itself" in gateway.journal()
         assert f"edge-agent {new} is confirmed" in gateway.journal()
 
@@ -37,7 +45,7 @@ def test_timer_updates_and_the_new_version_is_confirmed(fleet: list[Gateway]) ->
 
 
 @pytest.mark.parametrize("broken", ["crash", "never-ready", "hang", "late-crash", "postinst", "removal", "database", "unhealthy"])
-def test_bad_version_goes_and_the_one_before_comes_back(fleet: list[Gateway], broken: str) -> None:
+def test_bad_version_goes_and_the_one_before_comes_back_without_network(fleet: list[Gateway], broken: str) -> None:
     def story(gateway: Gateway) -> None:
         before = gateway.running()
         bad = gateway.operator.release(broken)
@@ -46,9 +54,198 @@ def test_bad_version_goes_and_the_one_before_comes_back(fleet: list[Gateway], br
         report = gateway.settled()
         gateway.run("systemctl start repository")
         assert (report["state"], report["from"], report["to"]) == ("rolled-back", before, bad), report
+        assert report["reason"]
         assert gateway.installed() == gateway.running() == before
         assert f"edge-agent {bad} is bad: {report['reason']}. Back to {before}" in gateway.journal()
-        gateway.look()
+        assert kept(gateway) == [before]
+
+    on_all(fleet, story)
+
+
+def test_no_bad_version_is_taken_again_and_a_better_one_is(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        before = gateway.installed()
+        bad = gateway.run(f"cat {STATE}/bad").stdout.split()
+        offered = gateway.run(r"ls /srv/repository/pool | sed 's/.*_\(.*\)_.*/\1/'").stdout.split()
+        assert len(set(bad) & set(offered)) >= 8
+        assert gateway.look()["result"] == "ok"
+        gateway.run("apt-get update && apt-get -y upgrade")
         assert gateway.installed() == before
+        better = gateway.operator.release()
+        gateway.look()
+        assert gateway.settled()["state"] == "confirmed"
+        assert gateway.installed() == better
+
+    on_all(fleet, story)
+
+
+def test_human_with_apt_is_judged_too(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        before = gateway.installed()
+        gateway.operator.release("crash")
+        gateway.run("apt-get update && apt-get -y upgrade")
+        assert gateway.settled()["state"] == "rolled-back"
+        _, deb = gateway.operator.build("postinst")
+        shutil.copy(deb, gateway.system.root / "root/own.deb")
+        gateway.run("! apt-get -y install /root/own.deb")
+        assert gateway.settled()["state"] == "rolled-back"
+        assert gateway.installed() == gateway.running() == before
+
+    on_all(fleet, story)
+
+
+def test_deb_that_was_not_kept_is_packed_again_as_it_was(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        before = gateway.installed()
+        gateway.run(f"cp {STATE}/debs/edge-agent_{before}.deb /root/original.deb && rm {STATE}/debs/*")
+        gateway.run("echo 'as edited' > /etc/edge-agent/example.conf")
+        gateway.operator.release("crash")
+        gateway.look()
+        gateway.run(f"cp {STATE}/debs/edge-agent_{before}.deb /root/again.deb")
+        assert gateway.settled()["state"] == "rolled-back"
+        assert gateway.installed() == gateway.running() == before
+        assert content(gateway, "/root/again.deb") == content(gateway, "/root/original.deb")
+        better = gateway.operator.release()
+        gateway.look()
+        gateway.settled()
+        assert gateway.installed() == better
+        assert gateway.run("cat /etc/edge-agent/example.conf").stdout == "as edited\n"
+
+    on_all(fleet, story)
+
+
+def content(gateway: Gateway, deb: str) -> tuple[list[str], list[str]]:
+    """A package's fields and maintainer scripts, and its files with their modes; conffiles stay out."""
+    gateway.run(f"rm -rf /root/x && dpkg-deb --raw-extract {deb} /root/x && rm -rf /root/x/etc /root/x/DEBIAN/conffiles")
+    control = gateway.run("cd /root/x/DEBIAN && sort control && sha256sum p*").stdout.splitlines()
+    files = gateway.run(r"cd /root/x && find usr \( -type f -exec sha256sum {} + \) , -printf '%p %M %l\n' | sort").stdout.splitlines()
+    return control, files
+
+
+def test_two_updates_at_once_and_a_third_while_they_are_judged(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        good = gateway.installed()
+        unproven = gateway.operator.release()
+        with ThreadPoolExecutor(2) as pool:
+            timer = pool.submit(gateway.look)
+            human = pool.submit(gateway.run, "apt-get update; apt-get -y -o DPkg::Lock::Timeout=60 upgrade")
+            assert timer.result()["result"] == "ok"
+            human.result()
+        assert gateway.installed() == unproven
+        gateway.wait_for(f"grep -q '^to={unproven}' {STATE}/report")
+        bad = gateway.operator.release("crash")
+        assert gateway.look()["result"] == "ok"
+        assert gateway.installed() == unproven  # the timer does not interfere
+        gateway.run("apt-get update && apt-get -y upgrade")
+        report = gateway.settled()
+        assert (report["state"], report["from"], report["to"]) == ("rolled-back", good, bad)
+        assert gateway.installed() == gateway.running() == good
+        assert unproven not in gateway.run(f"cat {STATE}/bad").stdout.split()
+
+    on_all(fleet, story)
+
+
+def test_clock_steps_neither_shorten_nor_lengthen_the_soak(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        faked = "Environment=FAKETIME_TIMESTAMP_FILE=/run/clock FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1"
+        library = gateway.run("ls /usr/lib/*/faketime/libfaketime.so.1").stdout.strip()
+        gateway.run("mkdir -p /run/systemd/system/edge-agent-gate.service.d; echo +0 > /run/clock")
+        gateway.run(
+            f"printf '[Service]\n{faked} LD_PRELOAD={library}\n' > /run/systemd/system/edge-agent-gate.service.d/clock.conf; systemctl daemon-reload"
+        )
+        gateway.operator.release()
+        gateway.look()
+        gateway.wait_for(f"grep -q '^state=judging' {STATE}/report")
+        began_s = uptime_s(gateway)
+        gateway.run("echo +400d > /run/clock")
+        gateway.run(f"sleep 3; test -e {STATE}/pending; echo -400d > /run/clock")
+        report = gateway.settled(SOAK_S + 30)
+        assert report["state"] == "confirmed"
+        assert uptime_s(gateway) - began_s >= SOAK_S - 2
+        assert int(report["at"]) < 1e9 + 0.8e9  # the steps were seen
+        gateway.run("rm -r /run/systemd/system/edge-agent-gate.service.d; systemctl daemon-reload")
+
+    on_all(fleet, story)
+
+
+def uptime_s(gateway: Gateway) -> float:
+    return float(gateway.run("cat /proc/uptime").stdout.split()[0])
+
+
+def test_ten_power_cuts_in_mid_update_end_healthy_and_condemn_nobody(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        condemned = gateway.run(f"cat {STATE}/bad").stdout
+        gateway.set("SOAK", "600")
+        halves = 0
+        for cut in range(10):
+            new = gateway.operator.release()
+            gateway.run("systemd-run --quiet sh -c 'apt-get update; apt-get -y -o DPkg::Lock::Timeout=60 upgrade'")
+            if cut > 1:
+                gateway.wait_for(f"grep -q '^to={new}' {STATE}/pending || apt-get check 2>&1 | grep configure")
+            gateway.run(f"sleep {0.2 + 0.2 * cut if cut < 2 else 0.06 * (cut - 2):.2f}")
+            gateway.system.power_cut()
+            halves += half_done(gateway)
+            gateway.system.boot()  # which does not wait for the soak
+        assert halves
+        gateway.run(f"test -e {STATE}/pending")
+        gateway.set("SOAK", str(SOAK_S))
+        gateway.run("systemctl restart edge-agent-gate")
+        assert gateway.settled()["state"] == "confirmed"
+        assert gateway.installed() == gateway.running()
+        assert gateway.run(f"cat {STATE}/bad").stdout == condemned
+
+    on_all(fleet, story)
+
+
+def half_done(gateway: Gateway) -> bool:
+    """Whether dpkg was cut off between unpacking and configuring the agent, as the disk of a machine without power has it."""
+    dpkg = gateway.system.root / "var/lib/dpkg"
+    stanzas = (dpkg / "status").read_text().split("\n\n")
+    agent = next(stanza for stanza in stanzas if stanza.startswith("Package: edge-agent\n"))
+    return "ok installed" not in agent or any((dpkg / "updates").iterdir())
+
+
+def test_power_cuts_on_the_way_back_do_not_stop_it(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        before = gateway.installed()
+        bad = gateway.operator.release("postinst")
+        gateway.look()
+        for tenths in (0, 3, 6):
+            gateway.wait_for(f"grep -q '^phase=roll-back' {STATE}/pending || test ! -e {STATE}/pending")
+            gateway.run(f"sleep 0.{tenths}")
+            gateway.system.power_cut()
+            gateway.system.boot()
+        report = gateway.settled()
+        assert (report["state"], report["to"]) == ("rolled-back", bad)
+        assert gateway.installed() == gateway.running() == before
+
+    on_all(fleet, story)
+
+
+def test_disabled_service_is_updated_and_left_alone(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        gateway.run("systemctl disable --now edge-agent")
+        gateway.set("SOAK", "1")
+        new = gateway.operator.release()
+        gateway.look()
+        assert gateway.settled()["state"] == "confirmed"
+        assert gateway.installed() == new
+        gateway.set("SOAK", str(SOAK_S))
+        gateway.run("systemctl enable --now edge-agent")
+
+    on_all(fleet, story)
+
+
+def test_removed_updater_leaves_apt_working_and_purged_leaves_nothing(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        gateway.run("apt-get -y remove edge-agent-updater")
+        new = gateway.operator.release()
+        gateway.run("apt-get update && apt-get -y upgrade")
+        assert gateway.installed() == new
+        gateway.run("apt-get -y purge edge-agent-updater")
+        left = gateway.run(
+            "find / -xdev -path '*edge-agent*update*' -not -path '/proc/*' -o -xdev -path '*/sources.list.d/edge*'"
+        ).stdout.splitlines()
+        assert [path for path in left if not path.startswith(("/root/", "/srv/"))] == []
 
     on_all(fleet, story)

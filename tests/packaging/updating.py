@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -39,6 +40,7 @@ class Operator:
         self.debs.mkdir()
         self._phases: dict[str, int] = {}
         self._number = 0
+        self._published_s = 0.0
         self.command("key", "KEY")
 
     def command(self, *words: str) -> None:
@@ -70,7 +72,10 @@ class Operator:
         self.publish()
 
     def publish(self) -> None:
-        """Publishes what is there."""
+        """Publishes what is there, not twice in a second: an index is dated to the second."""
+        while time.time() < self._published_s + 1.1:
+            time.sleep(0.05)
+        self._published_s = time.time()
         self.command("publish", "DEBS", "REPOSITORY", "KEY")
 
 
@@ -136,13 +141,13 @@ Story = Callable[[Gateway], None]
 
 
 @contextmanager
-def gateways(folder: Path) -> Iterator[list[Gateway]]:
+def gateways() -> Iterator[list[Gateway]]:
     """A gateway of each Debian release with its own operator, the agent in its first version."""
     need_booted_systems()
     with ExitStack() as stack:
         made = []
         for release in RELEASES:
-            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-", dir=folder)))
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-", dir="/dev/shm")))
             operator = Operator(home)
             system = stack.enter_context(machine(release, home / "machine", {operator.repository: "/srv/repository"}))
             made.append(Gateway(system, operator))
