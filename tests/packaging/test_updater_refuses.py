@@ -212,7 +212,7 @@ def test_share_of_the_fleet_grows_and_nobody_waits_behind_a_version_that_he_may_
     on_all(fleet, story)
 
 
-MACHINES = [f"{number:032x}" for number in range(1, 17)]
+MACHINES = [f"{number:032x}" for number in range(1, 25)]
 
 
 def takers(gateway: Gateway, version: str, percent: int) -> set[str]:

@@ -94,10 +94,15 @@ class Gateway:
         (self.system.root / "etc/systemd/system/repository.service").write_text(_SERVER)
         for deb in (agent, updater):
             shutil.copy(deb, self.system.root / "root")
-        self.run("systemctl enable --now repository && apt-get install -y /root/*.deb")
+        self.run("systemctl enable --now repository && apt-get install -y /root/edge-agent_*.deb")
+        self.install_updater()
+        self.wait_for("systemctl is-active edge-agent && test -e /run/edge-agent/health.json")
+
+    def install_updater(self) -> None:
+        """Installs the updater, and gives it settings for tests."""
+        self.run("apt-get install -y /root/edge-agent-updater_*.deb")
         self.set("WINDOW", "always")
         self.set("SOAK", str(SOAK_S))
-        self.wait_for("systemctl is-active edge-agent && test -e /run/edge-agent/health.json")
 
     def set(self, name: str, value: str) -> None:
         """Changes a line of the updater's settings."""
