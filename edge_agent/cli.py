@@ -20,6 +20,7 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.backup.options import add_backup_options, add_restore_options
+from edge_agent.logs import FORMATS, log_to_stderr
 from edge_agent.model.errors import ConfigError, EdgeAgentError
 from edge_agent.scan.options import add_options as add_scan_options
 from edge_agent.setup.options import add_options as add_setup_options
@@ -35,7 +36,7 @@ _EPILOG = (
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code. No traceback reaches a user."""
     options = parser().parse_args(arguments)
-    _log_to_stderr(options)
+    _log(options)
     try:
         return int(options.run(options))
     except ConfigError as error:
@@ -74,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
 
     run = _command(commands, "run", _run, "run the agent until it is stopped")
     run.add_argument("--verbose", action="store_true", help="log what is usually not worth a line")
+    run.add_argument("--log-format", choices=FORMATS, default="text", help="json: one object a line, for a log collector (default: text)")
 
     check = _command(commands, "check", _check, "check the site file and the profiles it names")
     check.add_argument("--json", action="store_true", help="print JSON")
@@ -165,13 +167,9 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
     return command
 
 
-def _log_to_stderr(options: argparse.Namespace) -> None:
+def _log(options: argparse.Namespace) -> None:
     level = logging.INFO if options.command == "run" else logging.ERROR
-    journal = "JOURNAL_STREAM" in os.environ  # the journal has its own time stamps
-    shape = "%(levelname)s %(message)s" if journal else "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=level, format=shape)
-    logging.getLogger("edge_agent").setLevel(logging.DEBUG if options.verbose else level)
-    logging.getLogger().setLevel(logging.WARNING)
+    log_to_stderr(level, logging.DEBUG if options.verbose else level, getattr(options, "log_format", "text"))
 
 
 def _run(options: argparse.Namespace) -> int:
