@@ -36,6 +36,7 @@ from edge_agent.status.facts import DeviceFacts
 from edge_agent.status.gather import Known, status_of
 from edge_agent.status.history import History
 from edge_agent.status.seen import HISTORY_STATE, Seen
+from edge_agent.status.updates import read_updates
 from edge_agent.timekeeping.dating import CLOCK, HELD, Dating
 from edge_agent.timekeeping.held import RESOLUTION_S
 from edge_agent.timekeeping.trust import NOBODY, ClockState, Evidence
@@ -377,6 +378,7 @@ class Shift:
                 points=list(self._points.values()),
                 seen=self._seen,
                 clock=self.clock_state(),
+                updates=read_updates(),
                 findings={device: self.findings(device) for device in self._setups},
                 uploads=self.uploader.status(),
                 queue=await self._outbox.stats(),

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from edge_agent.codec.human import counted
 from edge_agent.status.document import Advice, Device, Health, Status
+from edge_agent.status.updates import update_advice
 
 STARTING_S = 60.0  # so long a device may take to be met after the start before its silence is worth a word
 
@@ -25,6 +26,7 @@ def advice(status: Status) -> list[Advice]:
         *_building(status),
         *_counted(status),
         *_refused(status),
+        *update_advice(status["updates"]),
     ]
 
 

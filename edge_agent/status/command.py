@@ -22,33 +22,48 @@ from edge_agent.status.options import WATCH_S
 from edge_agent.status.text import status_text
 
 _EXIT = {"healthy": 0, "degraded": 1}
+_NOT_RUNNING = 3  # and failing
 _HEALTH = Path("/run/edge-agent/health.json")  # of the packaged service; gone when it is stopped
 _CLEAR = "\x1b[H\x1b[2J"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Shows the status. Returns the exit code; raises EdgeAgentError with what to do when no agent runs."""
-    if not options.config.exists():
-        raise ConfigError([Problem(str(options.config), 0, "there is no such file", "`edge-agent setup` writes one")])
-    folder = database_of(options.config).parent
+    """Shows the status. Returns the exit code."""
+    code = _show(options)
     if not options.watch:
-        return _show(folder, options)
+        return code
     try:
         while True:
-            code = _show(folder, options)
-            sys.stdout.flush()
             time.sleep(WATCH_S)
+            code = _show(options)
     except KeyboardInterrupt:
         return code
 
 
-def _show(folder: Path, options: argparse.Namespace) -> int:
+def _show(options: argparse.Namespace) -> int:
+    """One look at the agent."""
+    try:
+        answer = _asked(options.config)
+    except EdgeAgentError as error:
+        if not options.json:
+            print(f"edge-agent: {error}", file=sys.stderr)
+        else:
+            print(_as_json({"health": "not running", "reason": str(error)}, options.watch))
+        return 1 if isinstance(error, ConfigError) else _NOT_RUNNING
+    text = _as_json(answer, options.watch) if options.json else status_text(cast(Status, answer))
+    print((_CLEAR if options.watch and sys.stdout.isatty() else "") + text, flush=True)
+    return _EXIT.get(answer["health"], _NOT_RUNNING)
+
+
+def _asked(config: Path) -> dict[str, Any]:
+    """The running agent's status. Raises EdgeAgentError with what to do when there is none."""
+    if not config.exists():
+        raise ConfigError([Problem(str(config), 0, "there is no such file", "`edge-agent setup` writes one")])
+    folder = database_of(config).parent
     answer = ask(folder, {"command": "status"}) if folder.is_dir() else None
     if answer is None:
-        raise EdgeAgentError(_not_running(options.config, folder))
-    print(_CLEAR if options.watch and sys.stdout.isatty() else "", end="")
-    print(_as_json(answer, options.watch) if options.json else status_text(cast(Status, answer)))
-    return _EXIT.get(answer["health"], 3)
+        raise EdgeAgentError(_not_running(config, folder))
+    return answer
 
 
 def _as_json(answer: dict[str, Any], one_line: bool) -> str:

@@ -88,6 +88,19 @@ class ClockFacts(TypedDict):
     held: int  # readings that wait for their date
 
 
+class Updates(TypedDict):
+    """What the updater reports: its last look for updates, and how the last new version did."""
+
+    checked_at: float | None
+    check: str  # ok, failed, or empty
+    check_reason: str
+    changed_at: float | None
+    state: str  # judging, confirmed, rolled-back, stuck, or empty
+    version_from: str
+    version_to: str
+    reason: str
+
+
 class Intervals(TypedDict):
     """Metered energies of intervals since the site file was read, and those that could not be known."""
 
@@ -114,6 +127,7 @@ class Status(TypedDict):
     site_remark: str  # why what is in force is not what stands in the site file; empty: it is
     intervals: Intervals
     clock: ClockFacts
+    updates: Updates | None  # None: no updater is installed
     storage_failed: bool  # events are held in memory because the queue cannot be written
     building_problems: list[str]  # what is wrong with the building's data: it is refused, or there are no good prices
     verification: str  # what the last daily check of the platform's statistics found wrong

@@ -13,7 +13,7 @@ from edge_agent.outbox.rows import Stats
 from edge_agent.profiles.meaning import Meaning, measurements
 from edge_agent.profiles.setup import DeviceSetup
 from edge_agent.status.advice import advice, health
-from edge_agent.status.document import ClockFacts, Device, DeviceState, Status, Uploads, Value
+from edge_agent.status.document import ClockFacts, Device, DeviceState, Status, Updates, Uploads, Value
 from edge_agent.status.flow import flow
 from edge_agent.status.seen import Seen
 from edge_agent.timekeeping.trust import ClockState
@@ -35,6 +35,7 @@ class Known:
     uploads: UploadStatus
     queue: Stats
     clock: ClockState
+    updates: Updates | None
     storage_failed: bool
     totals_missing: Mapping[str, str]
     building_problems: Sequence[str] = ()
@@ -61,6 +62,7 @@ def status_of(known: Known) -> Status:
         site_remark=site.remark,
         intervals=known.seen.intervals,
         clock=_clock(known.clock),
+        updates=known.updates,
         storage_failed=known.storage_failed,
         totals_missing=dict(known.totals_missing),
         building_problems=list(known.building_problems),

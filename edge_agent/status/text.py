@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from edge_agent.codec.human import age_text, counted
 from edge_agent.inspection import backlog_text, table
 from edge_agent.status.document import Device, Node, Status, Uploads, Value
+from edge_agent.status.updates import update_text
 
 _COLUMNS = 80
 _POWERS = ("power_w", "generation_w", "ac_output_w")
@@ -89,6 +90,10 @@ def _cloud(status: Status) -> str:
     ]
     if backlog := backlog_text(uploads, queue["waiting"], status["at"]):
         rows.append(("backlog", backlog))
+    clock, updates = status["clock"], status["updates"]
+    rows.append(("clock", "right" if clock["trusted"] else f"not trusted: {clock['reason']}; {counted(clock['held'], 'reading')} held"))
+    if updates is not None:
+        rows.append(("updates", update_text(updates)))
     if queue["dead"] or queue["dropped"]:
         rows.append(("lost", f"{counted(queue['dead'], 'dead letter')}, {queue['dropped']} dropped"))
     return "CLOUD\n" + "\n".join(_wrapped(f"  {name:10} {text}", 13) for name, text in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,10 @@ def test_not_running_says_how_to_start_it_and_exits_with_3(tmp_path: Path, capsy
 def test_missing_site_file_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--config", str(tmp_path / "x.yaml")]) == 1
     assert "there is no such file" in capsys.readouterr().err
+
+
+def test_program_gets_json_also_when_nothing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site = tmp_path / "agent.yaml"
+    site.write_text("devices: []\n")
+    assert main(["status", "--json", "--config", str(site)]) == 3
+    assert json.loads(capsys.readouterr().out)["health"] == "not running"

@@ -16,8 +16,8 @@ async def status_when(gateway: Gateway, wanted: dict[str, str]) -> tuple[int, di
     """The status once the devices are in these states."""
     for _ in range(60):
         code, out, _errors = await gateway.command("status", "--json")
-        document: dict[str, Any] = json.loads(out) if out else {"devices": []}
-        if {device["id"]: device["state"] for device in document["devices"]} == wanted and document["uploads"]["accepted_at"]:
+        document: dict[str, Any] = json.loads(out) if out else {}
+        if {device["id"]: device["state"] for device in document.get("devices", [])} == wanted and document["uploads"]["accepted_at"]:
             return code, document
     raise AssertionError(f"the devices never came to be {wanted}: {document}")
 

@@ -85,6 +85,7 @@ def healthy() -> Status:
         site_remark="",
         intervals=Intervals(known=40, absent=2),
         clock=ClockFacts(trusted=True, reason="systemd-timesyncd set it", since_s=7200.0, offset_s=1_772_600_000.0, held=0),
+        updates=None,
         storage_failed=False,
         totals_missing={},
         building_problems=[],

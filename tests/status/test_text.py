@@ -20,7 +20,8 @@ DEVICES
 CLOUD
   uploads    running, last accepted 30 s ago
   delivered  12 live, 3 as history
-  queue      empty (0.3 MB)"""
+  queue      empty (0.3 MB)
+  clock      right"""
     )
 
 

@@ -7,6 +7,7 @@ import { element, marked, moment, role, span, useZone, watts } from "./words.js"
 const by = (id) => document.getElementById(id);
 const HEALTH = { healthy: "All is well", degraded: "Needs a look", failing: "Not working" };
 const STATES = { ok: "read", partial: "incomplete", silent: "silent", waiting: "waiting" };
+const UPDATES = { judging: "proves itself", confirmed: "has proved itself", "rolled-back": "was taken back", stuck: "does not work" };
 let status = null;
 let charts = null;
 let session = { csrf: null, password: false };
@@ -170,6 +171,7 @@ function drawCloud() {
   if (queue.dropped) rows.push(["Dropped", `${queue.dropped} events, for want of space`, "problem"]);
   const { clock } = status;
   rows.push(["Clock", clock.trusted ? "right" : `not trusted: ${clock.reason}${clock.held ? `; ${clock.held} readings wait for their date` : ""}`, clock.trusted ? "" : "problem"]);
+  if (status.updates?.state) rows.push(["Updates", `${status.updates.version_to} ${UPDATES[status.updates.state] ?? status.updates.state}`, status.updates.state === "stuck" ? "problem" : ""]);
   if (queue.possibly_doubled) rows.push(["Possibly doubled", `${queue.possibly_doubled} events, after answers that were lost`]);
   fill(by("cloud"), rows, () => rows.flatMap(([name, text, kind]) => [element("dt", {}, name), element("dd", { class: kind || null }, text)]));
   fill(by("dead"), [queue.dead, session], deadLetters);
