@@ -216,10 +216,10 @@ def checks(cloud: LocalCloud) -> int:
 
 
 async def pass_time(house: House, hours: float) -> None:
-    """Lets hours pass in ten-minute steps, as the check naps."""
-    for _ in range(int(hours * 6)):
-        house.clock.forward(600)
-        await asyncio.sleep(0.006)
+    """Lets hours pass in steps, at each of which the check may look at the clock."""
+    for _ in range(int(hours * 2)):
+        house.clock.forward(HOUR / 2)
+        await asyncio.sleep(0.012)
     await asyncio.sleep(0.05)
 
 
@@ -243,7 +243,7 @@ async def test_a_check_missed_while_the_gateway_was_off_comes_within_the_hour_bu
     async with daily(house, chance=0.5):
         await asyncio.sleep(0.1)
         assert checks(house.cloud) == 1
-        await pass_time(house, 0.7)
+        await pass_time(house, 1)
         await until(lambda: checks(house.cloud) == 2, 30)
 
 
