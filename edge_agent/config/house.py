@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edge_agent.cloud import vocabulary
+from edge_agent.cloud import identity, vocabulary
 from edge_agent.codec.human import nearest
 from edge_agent.config.findings import Findings
 from edge_agent.config.schema import DeviceSection, SiteSection
@@ -32,9 +32,9 @@ def _check_ids(findings: Findings, site: SiteSection) -> None:
     lines: dict[str, int] = {}
     for number, device in enumerate(site.devices):
         at: Location = ("devices", number)
-        if problem := vocabulary.device_id_problem(device.id):
+        if problem := identity.device_id_problem(device.id):
             findings.wrong((*at, "id"), f"id: {problem}")
-        if problem := vocabulary.device_name_problem(device.name):
+        if problem := identity.device_name_problem(device.name):
             findings.wrong((*at, "name"), f"{device.id}: name: {problem}")
         if device.id in lines:
             findings.wrong((*at, "id"), f"{device.id!r} is the id of two devices", f"the first is in line {lines[device.id]}; ids are for ever")
@@ -135,7 +135,7 @@ def _check_several_roles(findings: Findings, device: DeviceSection, profile: Dev
     for role in set(device.roles or ()) - profile.roles:
         findings.wrong((*at, "roles"), f"{device.id}: {profile.name} has no role {role.value!r}", nearest(role.value, own))
     for role in device.roles or profile.roles:
-        if problem := vocabulary.device_id_problem(f"{device.id}.{role}"):
+        if problem := identity.device_id_problem(f"{device.id}.{role}"):
             findings.wrong((*at, "id"), f"{device.id}.{role}: {problem}")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from edge_agent.cloud import vocabulary
+from edge_agent.cloud import identity, vocabulary
 from edge_agent.config.building import building_of, time_zone_of
 from edge_agent.config.credentials import MQTT_CREDENTIAL, PACKAGED, client_secret, credential_file, secret_in, written_secrets
 from edge_agent.config.findings import Findings
@@ -140,9 +140,9 @@ def _state_folder(folder: Path) -> Path:
 
 def _account(findings: Findings, moost: MoostSection) -> MoostAccount | None:
     checks = (
-        ("customer_id", vocabulary.customer_id_problem(moost.customer_id)),
-        ("building_id", vocabulary.building_id_problem(moost.building_id)),
-        ("client_id", vocabulary.client_id_problem(moost.client_id)),
+        ("customer_id", identity.customer_id_problem(moost.customer_id)),
+        ("building_id", identity.building_id_problem(moost.building_id)),
+        ("client_id", identity.client_id_problem(moost.client_id)),
     )
     for key, problem in checks:
         if problem:
@@ -180,9 +180,9 @@ def _check_reporting(findings: Findings, reporting: ReportingSection) -> None:
         findings.warnings.append(f"reporting.interval is {reporting.interval:g} s: the platform asks for one update every 15 minutes (15m)")
     if not 0.01 <= reporting.poll_interval <= reporting.interval:
         findings.wrong((*at, "poll_interval"), "reporting.poll_interval: is longer than the interval, or next to nothing", "write 10s")
-    if problem := vocabulary.device_id_problem(reporting.household_id):
+    if problem := identity.device_id_problem(reporting.household_id):
         findings.wrong((*at, "household_id"), f"reporting.household_id: {problem}")
-    if problem := vocabulary.device_name_problem(reporting.household_name):
+    if problem := identity.device_name_problem(reporting.household_name):
         findings.wrong((*at, "household_name"), f"reporting.household_name: {problem}")
     for status, number in reporting.status_ids.items():
         if not -1 <= number <= 4:

@@ -23,6 +23,7 @@ from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
+from edge_agent.demo.building_rules import COMPUTED, building_complaint
 from edge_agent.demo.statistics import hourly
 
 Json = dict[str, Any]
@@ -292,7 +293,7 @@ class LocalCloud:
 
     def _create(self, request: Request) -> Answer:
         building = parse(request)
-        if wrong := _building_complaint(building):
+        if wrong := building_complaint(building):
             return Answer(400, {"message": wrong})
         if building["customerBuildingId"] in self.buildings:
             return Answer(409, {"message": "the building exists"})
@@ -301,12 +302,12 @@ class LocalCloud:
 
     def _update(self, request: Request) -> Answer:
         building = parse(request)
-        if wrong := _building_complaint(building):
+        if wrong := building_complaint(building):
             return Answer(400, {"message": wrong})
         old = self.buildings.get(building["customerBuildingId"])
         if old is None:
             return Answer(404, {"message": "unknown building"})
-        kept = {name: old[name] for name in _COMPUTED if name in old}
+        kept = {name: old[name] for name in COMPUTED if name in old}
         self.buildings[building["customerBuildingId"]] = building | kept  # replaces the whole, as a PUT may
         return Answer(200, self.buildings[building["customerBuildingId"]])
 
@@ -332,57 +333,6 @@ class LocalCloud:
         now = int(self.now())
         self.buildings[building]["devices"] = [one | {"createdAt": now, "updatedAt": now} for one in devices]
         return Answer(200)
-
-
-_COMPUTED = ("id", "customerId", "activationTimestamp", "geolocation", "profile")
-_SETTABLE = {
-    "customerBuildingId",
-    "zip",
-    "city",
-    "countryCode",
-    "timeZoneId",
-    "registrationTimestamp",
-    "deactivatedTimestamp",
-    "isEarlyAdopter",
-    "userIds",
-    "disabledNotifications",
-    "inactiveRules",
-    "devices",
-    "settings",
-    "properties",
-}
-
-
-def _building_complaint(building: object) -> str | None:
-    if not isinstance(building, dict) or not isinstance(building.get("customerBuildingId"), str):
-        return "customerBuildingId: is missing"
-    if strange := building.keys() - _SETTABLE:
-        return f"{sorted(strange)[0]}: is computed or unknown, never written"
-    if not all(isinstance(building.get(name, ""), str) for name in ("zip", "city", "countryCode", "timeZoneId")):
-        return "zip, city, countryCode, timeZoneId: are texts"
-    if type(building.get("deactivatedTimestamp")) not in (int, type(None)):
-        return "deactivatedTimestamp: is no int64"
-    return _tariff_complaint((building.get("settings") or {}).get("tariff"))
-
-
-def _tariff_complaint(tariff: Any) -> str | None:
-    if tariff is None:
-        return None
-    if not isinstance(tariff, dict) or tariff.get("type") not in ("SINGLE", "DUAL", "DYNAMIC"):
-        return "settings.tariff.type: is none of SINGLE, DUAL, DYNAMIC"
-    if not all(_is_decimal(tariff.get(name, "0")) for name in ("minPrice", "maxPrice")):
-        return "settings.tariff: minPrice and maxPrice are texts with a number"
-    slices = tariff.get("dynamic", {}).get("tariffs") if tariff["type"] == "DYNAMIC" else []
-    if not isinstance(slices, list) or not all(set(one) == {"price", "from", "to"} and _is_decimal(one["price"]) for one in slices):
-        return "settings.tariff.dynamic.tariffs: is no list of price, from, to"
-    times = [at for one in slices for at in (one["from"], one["to"])]
-    if not all(type(at) is int for at in times) or times != sorted(times):
-        return "settings.tariff.dynamic.tariffs: from and to are seconds, in order"
-    return None
-
-
-def _is_decimal(text: Any) -> bool:
-    return isinstance(text, str) and re.fullmatch(r"-?\d+(\.\d+)?", text) is not None
 
 
 def parse(request: Request) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.balance_check import balance_text, watch_without_agent
-from edge_agent.cloud import vocabulary
+from edge_agent.cloud import identity
 from edge_agent.config import Site, load_site
 from edge_agent.control import ask, asked
 from edge_agent.model.errors import ConfigError, EdgeAgentError, Problem
@@ -63,9 +63,9 @@ def _account(options: argparse.Namespace, document: Document | None, questions: 
     """The account as answered, and the keys of `moost:` that say so."""
     now = _section(document, "moost")
     checks = {
-        "customer_id": vocabulary.customer_id_problem,
-        "building_id": vocabulary.building_id_problem,
-        "client_id": vocabulary.client_id_problem,
+        "customer_id": identity.customer_id_problem,
+        "building_id": identity.building_id_problem,
+        "client_id": identity.client_id_problem,
     }
     keys: dict[str, Any] = {}
     if options.base_url or options.ca_file:

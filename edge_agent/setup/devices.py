@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from edge_agent.cloud.vocabulary import device_name_problem
+from edge_agent.cloud.identity import device_name_problem
 from edge_agent.model.measurements import Role
 from edge_agent.profiles.document import Document
 from edge_agent.profiles.library import DeviceProfile
