@@ -138,7 +138,15 @@ def _queue(config: Path) -> dict[str, Any]:
 
 def _log() -> str:
     """The last lines that the agent and its updater have logged."""
-    command = ["journalctl", "--unit=edge-agent", "--unit=edge-agent-updater", f"--lines={_LOG_LINES}", "--output=short-iso", "--no-pager"]
+    command = [
+        "journalctl",
+        "--unit=edge-agent",
+        "--unit=edge-agent-gate",
+        "--unit=edge-agent-update",
+        f"--lines={_LOG_LINES}",
+        "--output=short-iso",
+        "--no-pager",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30, check=False)
     return done.stdout or f"not available: {done.stderr}"
 
