@@ -32,12 +32,18 @@ class BuildingKeeper:
         self._points = points
         self._changed = asyncio.Event()
         self._refused = ""
+        self._state = "not described in the site file" if site.building is None else "not known to the platform yet"
         source = site.building.prices if site.building else None
         self._feed = PriceFeed(source, clock, self._changed.set) if source else None
 
     def points_changed(self) -> None:
         """A device turned out to have other roles."""
         self._changed.set()
+
+    @property
+    def state(self) -> str:
+        """Whether the platform knows the building as it is, in words."""
+        return self._state
 
     def problems(self) -> list[str]:
         """What is wrong with the building's data now, in words: the platform refuses it, or there are no good prices."""
@@ -65,6 +71,7 @@ class BuildingKeeper:
         while True:
             self._changed.clear()
             self._refused = await keep_registered(self._client, lambda: self._wish(building), self._outbox, self._clock)
+            self._state = "refused by the platform" if self._refused else "registered"
             await self._changed.wait()
             if looking is not None and looking.done():
                 looking.result()

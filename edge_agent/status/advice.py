@@ -75,7 +75,8 @@ def _totals(status: Status) -> Iterator[Advice]:
     silent = {device["id"] for device in status["devices"] if device["state"] in ("silent", "waiting")}
     for what, reason in status["totals_missing"].items():
         if what not in silent and what.rpartition(".")[0] not in silent:
-            yield _note(what, reason) if what == "remainder" else _problem(what, f"no house totals: {reason}")
+            carried = what == "remainder" and not status["balance"]["mistake"]
+            yield _note(what, reason) if carried else _problem(what, f"no house totals: {reason}")
 
 
 def _building(status: Status) -> Iterator[Advice]:

@@ -78,6 +78,16 @@ class Uploads(TypedDict):
     calls_s: float  # how long all of them took together
 
 
+class BalanceFacts(TypedDict):
+    """What is in no total of the house, in Wh."""
+
+    carried_wh: float  # negative consumption that waits for the next interval
+    carried_since: float | None
+    mistake: str  # why such a remainder was dropped
+    lost_today_wh: float | None  # by the hybrid inverters; None: they do not tell
+    lost_yesterday_wh: float | None
+
+
 class ClockFacts(TypedDict):
     """Whether the dates can be believed."""
 
@@ -125,7 +135,10 @@ class Status(TypedDict):
     uploads: Uploads
     queue: Stats
     site_remark: str  # why what is in force is not what stands in the site file; empty: it is
+    token_left_s: float | None  # until the cloud's token is renewed; None: there is none
+    building: str  # whether the platform knows it
     intervals: Intervals
+    balance: BalanceFacts
     clock: ClockFacts
     updates: Updates | None  # None: no updater is installed
     storage_failed: bool  # events are held in memory because the queue cannot be written

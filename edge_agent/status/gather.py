@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from edge_agent import __version__
 from edge_agent.config import Site
 from edge_agent.inspection import address_of
+from edge_agent.metering.household import BalanceFacts
 from edge_agent.model.measurements import MeterPoint, Quality, Sample
 from edge_agent.outbox.rows import Stats
 from edge_agent.profiles.meaning import Meaning, measurements
 from edge_agent.profiles.setup import DeviceSetup
+from edge_agent.status import document
 from edge_agent.status.advice import advice, health
 from edge_agent.status.document import ClockFacts, Device, DeviceState, Status, Updates, Uploads, Value
 from edge_agent.status.flow import flow
@@ -34,6 +36,9 @@ class Known:
     findings: Mapping[str, Sequence[str]]  # by device
     uploads: UploadStatus
     queue: Stats
+    token_left_s: float | None
+    building: str
+    balance: BalanceFacts
     clock: ClockState
     updates: Updates | None
     storage_failed: bool
@@ -61,6 +66,9 @@ def status_of(known: Known) -> Status:
         queue=known.queue,
         site_remark=site.remark,
         intervals=known.seen.intervals,
+        token_left_s=None if known.token_left_s is None else round(known.token_left_s, 1),
+        building=known.building,
+        balance=_balance(known.balance),
         clock=_clock(known.clock),
         updates=known.updates,
         storage_failed=known.storage_failed,
@@ -88,6 +96,16 @@ def _uploads(uploads: UploadStatus, waiting: int) -> Uploads:
         buried=uploads.buried,
         calls=uploads.calls,
         calls_s=round(uploads.calls_s, 3),
+    )
+
+
+def _balance(balance: BalanceFacts) -> document.BalanceFacts:
+    return document.BalanceFacts(
+        carried_wh=balance.carried_wh,
+        carried_since=balance.carried_since,
+        mistake=balance.mistake,
+        lost_today_wh=balance.lost_today_wh,
+        lost_yesterday_wh=balance.lost_yesterday_wh,
     )
 
 

@@ -19,8 +19,15 @@ _NAMES = {"sun": "sun", "grid": "grid", "battery": "battery", "house": "house", 
 
 def status_text(status: Status) -> str:
     """The whole status."""
-    blocks = [_head(status), _flow(status["flow"]), _devices(status), _cloud(status), _advice(status)]
+    blocks = [_head(status), _flow(status), _devices(status), _cloud(status), _advice(status)]
     return "\n\n".join(block for block in blocks if block)
+
+
+def _losses(status: Status) -> str:
+    """What the inverters lose, which is in no total."""
+    today, yesterday = status["balance"]["lost_today_wh"], status["balance"]["lost_yesterday_wh"]
+    said = [f"{wh / 1000:.1f} kWh {day}" for wh, day in ((today, "today"), (yesterday, "yesterday")) if wh is not None]
+    return f"  lost in inverters: {', '.join(said)}" if said else ""
 
 
 def _head(status: Status) -> str:
@@ -29,9 +36,10 @@ def _head(status: Status) -> str:
     return f"{first}\nbuilding {status['building_id']}, up {age_text(status['uptime_s'])}, {at:%Y-%m-%d %H:%M:%S %Z}"
 
 
-def _flow(nodes: list[Node]) -> str:
+def _flow(status: Status) -> str:
+    nodes = status["flow"]
     rows = [(_NAMES.get(node["kind"], node["kind"].replace("_", " ")), *_power(node), _joined(node["names"], 40)) for node in nodes]
-    return "NOW\n" + table_of(rows) if rows else ""
+    return "\n".join(filter(None, ["NOW", table_of(rows), _losses(status)])) if rows else ""
 
 
 def _power(node: Node) -> tuple[str, str]:
@@ -90,6 +98,9 @@ def _cloud(status: Status) -> str:
     ]
     if backlog := backlog_text(uploads, queue["waiting"], status["at"]):
         rows.append(("backlog", backlog))
+    token = status["token_left_s"]
+    rows.append(("token", "none yet" if token is None else f"good for {age_text(token)}"))
+    rows.append(("building", status["building"]))
     clock, updates = status["clock"], status["updates"]
     rows.append(("clock", "right" if clock["trusted"] else f"not trusted: {clock['reason']}; {counted(clock['held'], 'reading')} held"))
     if updates is not None:

@@ -103,6 +103,11 @@ class MoostClient:
         self._tokens: deque[str] = deque(maxlen=2)  # this one and the one before, which a late answer may repeat
         self._free = asyncio.Semaphore(CONNECTIONS)  # to wait for a free connection costs nothing of a call's time
 
+    @property
+    def token_left_s(self) -> float | None:
+        """Seconds until the token is renewed; None while there is none."""
+        return None if self._token is None else max(0.0, self._renew_at - self._clock.monotonic())
+
     async def close(self) -> None:
         """Lets go of the connections."""
         if self._http is not None:

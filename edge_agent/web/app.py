@@ -45,6 +45,7 @@ class Sources:
     status: Callable[[], Awaitable[Status]]
     charts: Callable[[], dict[str, Any]]
     device: Callable[[str], dict[str, Any]]  # its last reading, point by point; raises EdgeAgentError for an unknown one
+    check: Callable[[], Awaitable[dict[str, Any]]]  # the balance of a minute, as `read --balance` finds it
     dead_letters: Callable[[], Awaitable[list[Any]]]
     retry: Callable[[], Awaitable[int]]
 
@@ -58,6 +59,7 @@ class App:
         self._status: Status | None = None
         self._status_until = 0.0
         self._asking = asyncio.Lock()
+        self._checking: asyncio.Task[dict[str, Any]] | None = None
         self._files = {path.name: path.read_bytes() for path in _STATIC.iterdir() if path.suffix in _KINDS}
 
     async def answer(self, request: Request) -> Response:
@@ -99,6 +101,8 @@ class App:
             return self._live()
         if path == "/api/charts":
             return as_json(self._sources.charts())
+        if path == "/api/check":
+            return as_json(await self._check()) if self._guard.is_from_our_page(request) else as_text("ask the page itself", 403)
         if path == "/api/dead":
             return as_json(await self._sources.dead_letters())
         if path == "/api/session":
@@ -107,6 +111,12 @@ class App:
         if path.startswith("/api/device/"):
             return self._device(unquote(path.removeprefix("/api/device/")))
         return as_text("there is no such page", 404)
+
+    async def _check(self) -> dict[str, Any]:
+        """One check at a time: whoever asks meanwhile gets the same answer."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.ensure_future(self._sources.check())
+        return await asyncio.shield(self._checking)
 
     def _device(self, device: str) -> Response:
         try:

@@ -18,6 +18,7 @@ from edge_agent.web.server import Server
 log = logging.getLogger(__name__)
 
 AGAIN_S = 30.0  # between two attempts to listen
+CHECK_S = 60.0  # how long the check of the balance watches
 _LETTERS = 200  # dead letters that the page lists
 
 
@@ -35,6 +36,7 @@ async def shown(settings: WebSettings, shift: Shift, outbox: Outbox, clock: Cloc
         status=lambda: shift.status(uptime_s()),
         charts=shift.charts,
         device=shift.last_reading,
+        check=lambda: shift.check_balance(CHECK_S),
         dead_letters=lambda: outbox.dead_letters(_LETTERS),
         retry=retry,
     )

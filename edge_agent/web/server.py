@@ -78,7 +78,9 @@ class Server:
             if not self._waiting:
                 writer.transport.abort()
                 return
-            next(iter(self._waiting)).cancel()
+            longest = next(iter(self._waiting))
+            del self._waiting[longest]
+            longest.cancel()
         self._open.add(task)
         try:
             await self._serve(task, reader, writer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from typing import Any
 
@@ -41,6 +42,10 @@ async def test_page_shows_the_house_and_its_past_over_a_restart(gateway: Gateway
         assert any(point["raw"].startswith("0x") and point["unit"] == "W" for point in points)
         assert 'edge_agent_device_up{device="grid-meter"} 1' in asked(port, "/metrics")
         assert asked(port, "/healthz") == "healthy\n"
+        assert gateway.process is not None
+        gateway.process.send_signal(signal.SIGHUP)
+        await until(lambda: gateway.logged.count("page: http://") == 2, 30)
+        await until(lambda: asked(port, "/healthz") == "healthy\n", 30)
         before = asked(port, "/api/charts")["energy"]["columns"]["import"]
         assert await gateway.stop() == 0
     async with running(gateway):

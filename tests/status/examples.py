@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge_agent.outbox.rows import Stats
 from edge_agent.status.advice import advice, health
-from edge_agent.status.document import ClockFacts, Device, DeviceState, Intervals, Node, Status, Uploads, Value
+from edge_agent.status.document import BalanceFacts, ClockFacts, Device, DeviceState, Intervals, Node, Status, Uploads, Value
 
 NOW = 1_772_610_000.0
 
@@ -85,6 +85,9 @@ def healthy() -> Status:
         site_remark="",
         intervals=Intervals(known=40, absent=2),
         clock=ClockFacts(trusted=True, reason="systemd-timesyncd set it", since_s=7200.0, offset_s=1_772_600_000.0, held=0),
+        token_left_s=80_000.0,
+        building="registered",
+        balance=BalanceFacts(carried_wh=0.0, carried_since=None, mistake="", lost_today_wh=None, lost_yesterday_wh=None),
         updates=None,
         storage_failed=False,
         totals_missing={},

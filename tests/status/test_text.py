@@ -21,6 +21,8 @@ CLOUD
   uploads    running, last accepted 30 s ago
   delivered  12 live, 3 as history
   queue      empty (0.3 MB)
+  token      good for 22 h
+  building   registered
   clock      right"""
     )
 

@@ -37,7 +37,10 @@ def _points(devices: list[Device]) -> dict[str, dict[str, Any]]:
 
 
 def _house(status: Status, letters: list[dict[str, Any]] | None = None) -> House:
-    return House(judged(status), day_of_charts(AT), letters or [], _points(status["devices"]))
+    finding = {"wrong": True, "text": "the meter `grid-meter` counts the wrong way: write `invert: true`", "points": ["grid-meter"]}
+    terms = [{"role": "grid", "point": "grid-meter", "watts": -1843.2}, {"role": "pv", "point": "hybrid.pv", "watts": 7421.0}]
+    checked = {"terms": terms, "findings": [finding], "errors": [], "wrong": True}
+    return House(judged(status), day_of_charts(AT), letters or [], _points(status["devices"]), checked)
 
 
 def good_house() -> House:

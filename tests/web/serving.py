@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +30,8 @@ class House:
     charts: dict[str, Any] = field(default_factory=dict)
     letters: list[dict[str, Any]] = field(default_factory=list)
     devices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checked: dict[str, Any] = field(default_factory=lambda: {"terms": [], "findings": [], "errors": [], "wrong": False})
+    checks: int = 0
     retried: int = 0
 
     def sources(self) -> Sources:
@@ -42,12 +45,17 @@ class House:
             self.retried += 1
             return len(self.letters)
 
+        async def check() -> dict[str, Any]:
+            self.checks += 1
+            await asyncio.sleep(0.2)
+            return self.checked
+
         def device(name: str) -> dict[str, Any]:
             if name not in self.devices:
                 raise EdgeAgentError(f"there is no device {name!r}")
             return self.devices[name]
 
-        return Sources(status, lambda: self.charts, device, letters, retry)
+        return Sources(status, lambda: self.charts, device, check, letters, retry)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -184,6 +185,16 @@ async def test_health_is_one_word_for_a_watchdog_without_the_password(state: str
     async with serving(house, PASSWORD) as port, client(port) as http:
         answer = await http.get("/healthz")
         assert (answer.status_code, answer.text) == (status, f"{word}\n")
+
+
+async def test_check_of_the_balance_runs_once_for_all_who_ask_and_for_no_other_page() -> None:
+    house = House()
+    async with serving(house) as port, client(port) as http:
+        answers = await asyncio.gather(*(http.get("/api/check") for _ in range(5)))
+        assert [answer.json() for answer in answers] == [house.checked] * 5
+        assert house.checks == 1
+        assert (await http.get("/api/check", headers={"sec-fetch-site": "cross-site"})).status_code == 403
+    assert house.checks == 1
 
 
 async def test_charts_come_as_they_are() -> None:

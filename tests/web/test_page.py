@@ -118,6 +118,14 @@ def test_charts_are_read_out_by_arrow_keys_and_change_their_span(browser: Browse
         browser.wait("document.querySelector('#charts').innerText.includes('7 days: used')")
 
 
+def test_meters_are_checked_by_a_button(browser: Browser) -> None:
+    with shown(good_house()) as url:
+        open_page(browser, url)
+        browser.run("document.querySelector('#check').click()")
+        browser.wait("document.querySelector('#checked table')")
+        assert "grid-meter counts the wrong way: write invert: true" in text(browser, "#checked")
+
+
 def test_refused_events_are_sent_again_after_logging_in(browser: Browser) -> None:
     house = bad_house()
     with shown(house, PASSWORD) as url:

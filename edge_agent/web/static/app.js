@@ -2,7 +2,7 @@
 
 import { drawCharts } from "./charts.js";
 import { drawFlow, flowList, parts, sentence } from "./flow.js";
-import { element, marked, moment, role, span, useZone, watts } from "./words.js";
+import { element, energy, marked, moment, role, span, useZone, watts } from "./words.js";
 
 const by = (id) => document.getElementById(id);
 const HEALTH = { healthy: "All is well", degraded: "Needs a look", failing: "Not working" };
@@ -169,8 +169,11 @@ function drawCloud() {
   if (uploads.backlog_starts_at !== null) rows.push(["Backlog", `starts in ${span(uploads.backlog_starts_at - status.at)}`]);
   else if (uploads.time_left_s !== null && queue.waiting > 20) rows.push(["Backlog", `done in about ${span(uploads.time_left_s)}, ${Math.round(uploads.events_per_s)} events a second`]);
   if (queue.dropped) rows.push(["Dropped", `${queue.dropped} events, for want of space`, "problem"]);
-  const { clock } = status;
+  rows.push(["Token", status.token_left_s === null ? "none yet" : `good for ${span(status.token_left_s)}`]);
+  rows.push(["Building", status.building]);
+  const { clock, balance } = status;
   rows.push(["Clock", clock.trusted ? "right" : `not trusted: ${clock.reason}${clock.held ? `; ${clock.held} readings wait for their date` : ""}`, clock.trusted ? "" : "problem"]);
+  if (balance.lost_today_wh !== null) rows.push(["Lost in inverters", `${energy(balance.lost_today_wh)} today, ${energy(balance.lost_yesterday_wh)} yesterday`]);
   if (status.updates?.state) rows.push(["Updates", `${status.updates.version_to} ${UPDATES[status.updates.state] ?? status.updates.state}`, status.updates.state === "stuck" ? "problem" : ""]);
   if (queue.possibly_doubled) rows.push(["Possibly doubled", `${queue.possibly_doubled} events, after answers that were lost`]);
   fill(by("cloud"), rows, () => rows.flatMap(([name, text, kind]) => [element("dt", {}, name), element("dd", { class: kind || null }, text)]));
@@ -207,6 +210,32 @@ function retryButton() {
   return element("p", {}, button, " ", out);
 }
 
+// The commissioning check: a minute of all meters, and what does not fit.
+async function check() {
+  const [button, said, box] = [by("check"), by("checking"), by("checked")];
+  const until = Date.now() + 60000;
+  button.disabled = true;
+  box.replaceChildren();
+  const ticking = setInterval(() => (said.textContent = `Watching all meters, ${Math.max(0, Math.round((until - Date.now()) / 1000))} s to go.`), 1000);
+  try {
+    const answer = await ask("/api/check");
+    said.textContent = answer.wrong ? "Something does not fit:" : "Nothing speaks against it.";
+    box.replaceChildren(...findings(answer));
+  } catch (error) {
+    said.textContent = error.message;
+  }
+  clearInterval(ticking);
+  button.disabled = false;
+}
+
+function findings(answer) {
+  const said = answer.findings.map((one) => element("li", { class: one.wrong ? "problem" : null }, ...marked(one.text)));
+  const errors = answer.errors.map((text) => element("li", { class: "problem" }, ...marked(text)));
+  const terms = answer.terms.map((term) => element("tr", {}, element("th", { scope: "row" }, role(term.role)), element("td", {}, term.point), element("td", {}, watts(term.watts))));
+  const head = ["Role", "Point", "Power into the house"].map((text) => element("th", { scope: "col" }, text));
+  return [element("ul", { class: "findings" }, ...said, ...errors), element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...terms))];
+}
+
 async function showCharts() {
   try {
     charts = await ask("/api/charts");
@@ -230,6 +259,7 @@ function watchSilence() {
 }
 
 by("span").addEventListener("change", redraw);
+by("check").addEventListener("click", check);
 new ResizeObserver(redraw).observe(by("charts"));
 setInterval(showCharts, 60000);
 setInterval(watchSilence, 2000);
