@@ -137,6 +137,7 @@ def _stats_lines(stats: Answer) -> list[tuple[str, str]]:
         ("dropped", f"{stats['dropped']} events and {stats['dropped_letters']} dead letters for want of space"),
         ("doubled", f"at most {stats['possibly_doubled']} events, sent again after an answer that was lost or told of a failure"),
         ("size", f"{stats['size_bytes'] / 1e6:.2f} MB"),
+        *([("damaged", f"{stats['salvages']} times; the damaged files lie beside the queue")] if stats["salvages"] else []),
     ]
 
 

@@ -9,7 +9,6 @@ import os
 import shutil
 import struct
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,11 +79,7 @@ class CutDisk:
         subprocess.run(["mount", "-o", "loop", str(self._image), str(self.folder)], check=True)
 
     def unmount(self) -> None:
-        """Waits for who still has a file open: the same file system mounted anew would still be the one that was shut down."""
-        deadline = time.monotonic() + 30
-        while subprocess.run(["umount", str(self.folder)], capture_output=True).returncode:
-            assert time.monotonic() < deadline, f"{self.folder} is in use"
-            time.sleep(0.01)
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
 
     def power_off(self) -> None:
         """From now on nothing is written any more, and every write fails."""
@@ -99,6 +94,9 @@ class CutDisk:
             os.close(handle)
 
     def power_on(self) -> None:
-        """The disk as it was left; nobody may use it any more."""
+        """The disk as it was left. It is a copy: whoever still has the old one open has a file system that was shut down."""
         self.unmount()
+        left = self._image.rename(self._image.with_suffix(".left"))
+        subprocess.run(["cp", "--sparse=always", str(left), str(self._image)], check=True)
+        left.unlink()
         self.mount()

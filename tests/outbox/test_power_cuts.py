@@ -150,9 +150,10 @@ def test_a_migration_is_done_or_not_begun(disk: CutDisk, worker: Worker) -> None
             file.unlink()
         shutil.copy(FIXTURE, path)
         subprocess.run(["sync", "--file-system", str(disk.folder)], check=True)
-        cut(disk, worker, path, "migrate", 1_000_000, chance.uniform(0.0, 0.02))
+        cut(disk, worker, path, "migrate", 1_000_000, chance.uniform(0.0, 0.01))
         with contextlib.closing(sqlite3.connect(path)) as db:
             formats.append(db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'sent'").fetchone()[0])
+            assert db.execute("SELECT count(*) FROM state WHERE key = 'format'").fetchone()[0] == formats[-1], f"cut {number}: half a migration"
         with contextlib.closing(Opening(path, rules=RULES).queue()) as queue:
             assert queue.stats()["salvages"] == 0
             rows = queue._db.execute("SELECT * FROM events WHERE at < 1800000000 ORDER BY seq").fetchall()
