@@ -345,7 +345,9 @@ class Shift:
         if self._clock.monotonic() < self._look_at:
             return
         self._look_at = self._clock.monotonic() + LOOK_S
-        missing = self._missing_now()
+        if not self._dating.watch():
+            return  # it says so itself
+        missing = self._metering.missing()
         lasting = missing.keys() & self._missing.keys()
         for what in sorted(lasting - self._told):
             log.warning("no house totals: %s: %s", what, missing[what])

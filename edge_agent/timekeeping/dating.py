@@ -31,7 +31,7 @@ class Dating:
         self._keeper = Timekeeper(clock, stored.get(CLOCK), newest_at, self.settle_s)
         self._held = Held(clock.boot_id, poll_s, stored.get(HELD))
         self._stored_held = bool(stored.get(HELD))
-        self._told = False
+        self._told = self._told_step = False
         self._steps = 0
         if self._held.lost:
             log.warning("%s from before the machine restarted cannot be dated; the counters bridge that time", counted(self._held.lost, "poll"))
@@ -40,8 +40,9 @@ class Dating:
         """Notices when the clock was set. Returns whether what is read now can be dated."""
         if step := self._keeper.look():
             self._steps += 1
-            log.warning("the clock was set by %+.0f s, to %s; readings are held until it proves right", step, utc_text(self._clock.now()))
-            self._told = True
+            if not self._told_step:
+                log.warning("the clock was set by %+.0f s, to %s; readings are held until it proves right", step, utc_text(self._clock.now()))
+            self._told = self._told_step = True
         return self._keeper.trusted
 
     def interruptions(self) -> tuple[int, int]:
@@ -58,7 +59,7 @@ class Dating:
         elif trust is not None and self._told:
             held = f"; it dates {counted(len(self._held), 'poll')} held until now" if len(self._held) else ""
             log.info("the clock is trusted, by %s: it is %s%s", self._keeper.reason, utc_text(self._clock.now()), held)
-            self._told = False
+            self._told = self._told_step = False
         return trust
 
     def hold(self, point_id: str, readings: Mapping[Quantity, Reading], sample: Sample) -> None:

@@ -14,7 +14,7 @@ from edge_agent.metering.stored import DAMAGED, instant, number, text
 from edge_agent.model.measurements import Quality, Quantity, Reading, Sample, Value
 
 RESOLUTION_S = 60.0
-MOST = 3000  # polls of single measuring points: five hours of a house of ten before the resolution falls
+MOST = 2000  # polls of single measuring points: three hours of a house of ten before the resolution falls
 _AHEAD_S = 2.0  # a reading this much younger than its poll carries its device's own date
 
 

@@ -1,8 +1,7 @@
-"""A gateway whose clock comes late: the real program under a moved clock, really restarted, and boots one after another."""
+"""A gateway whose clock comes late: the real program under a moved clock, really restarted."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import subprocess
@@ -13,16 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.agent import Agent
-from edge_agent.config import load_site
 from edge_agent.demo.cloud import LocalCloud
-from edge_agent.timekeeping.trust import Evidence
 from tests.conftest import until
 from tests.end_to_end.gateway import Gateway, energies, meter
-from tests.end_to_end.settable_clock import SettableClock
 from tests.simulators import RegisterServer
 
-UNSET, SET = Evidence(False, "systemd-timesyncd"), Evidence(True, "systemd-timesyncd")
 # `edge-agent run` on a machine whose /run is a folder of the test.
 PROGRAM = """
 import asyncio, functools, logging, signal, sys
@@ -90,7 +84,7 @@ def assert_whole(received: dict[int, float]) -> None:
     assert sum(received.values()) == pytest.approx(4.0 * len(ends), rel=0.05)
 
 
-async def test_what_is_read_before_the_clock_is_set_gets_its_true_date_over_a_restart(
+async def test_what_is_read_by_a_wrong_clock_gets_its_true_date_over_a_restart_and_a_step(
     gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer, moved_clock: MovedClock, tmp_path: Path
 ) -> None:
     timesyncd = tmp_path / "root/run/systemd/timesync"
@@ -111,64 +105,17 @@ async def test_what_is_read_before_the_clock_is_set_gets_its_true_date_over_a_re
         (timesyncd / "synchronized").touch()
         set_at = time.time()
         await until(lambda: max(energies(cloud, "grid-meter"), default=0) > set_at + 3, 60)
+        (timesyncd / "synchronized").unlink()  # so that the next step is not believed
+        moved_clock.move(86_400)
+        await until(lambda: "the clock was set by +86400 s" in gateway.logged, 60)
+        reads = meter_server.count("input", 72)
+        await until(lambda: meter_server.count("input", 72) > reads + 3, 60)
+        moved_clock.move(0)
+        moved_back_at = time.time()
+        await until(lambda: max(energies(cloud, "grid-meter")) > moved_back_at + 2, 60)
     received = energies(cloud, "grid-meter")
     assert min(received) <= read_at + 2
+    assert max(received) < time.time()
     assert_whole(received)
     assert gateway.logged.count("is not trusted: systemd-timesyncd has not set it yet") == 2, "once each start"
     assert "held" in gateway.logged.rpartition("the clock is trusted, by systemd-timesyncd")[2]
-
-
-async def test_power_cut_before_the_clock_is_set_loses_no_energy(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
-    gateway.write_site([meter(meter_server)])
-    clock = SettableClock()
-    evidence = SET
-
-    async def told() -> Evidence:
-        return evidence
-
-    @asynccontextmanager
-    async def boot(offset: float) -> AsyncIterator[None]:
-        clock.offset, clock.boot_id = offset, f"boot {offset}"
-        stop = asyncio.Event()
-        agent = asyncio.create_task(Agent(load_site(gateway.site), clock, evidence=told).run(stop))
-        try:
-            yield
-        finally:
-            stop.set()
-            await agent
-
-    async with boot(0.0):
-        await until(lambda: len(energies(cloud, "grid-meter")) >= 2, 60)
-    known, evidence = energies(cloud, "grid-meter"), UNSET
-    for offset in (-5000.0, 5000.0):
-        async with boot(offset):
-            reads = meter_server.count("input", 72)
-            await until(lambda reads=reads: meter_server.count("input", 72) > reads + 8, 60)  # type: ignore[misc]
-    assert energies(cloud, "grid-meter") == known
-    evidence = SET
-    async with boot(0.5):
-        await until(lambda: max(energies(cloud, "grid-meter")) > max(known) + 8, 60)
-    assert_whole(energies(cloud, "grid-meter"))
-
-
-async def test_step_while_running_moves_no_interval_twice_and_loses_none(
-    gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer, moved_clock: MovedClock, tmp_path: Path
-) -> None:
-    timesyncd = tmp_path / "root/run/systemd/timesync"
-    timesyncd.mkdir(parents=True)
-    (timesyncd / "synchronized").touch()
-    gateway.write_site([meter(meter_server)])
-    moved_clock.move(0)
-    async with booted(gateway, moved_clock, tmp_path / "root"):
-        await until(lambda: energies(cloud, "grid-meter"), 60)
-        (timesyncd / "synchronized").unlink()  # so that none of the steps is believed
-        for moved in (7200, -86_400):
-            moved_clock.move(moved)
-            await until(lambda moved=moved: f"the clock was set by {moved:+}" in gateway.logged, 60)  # type: ignore[misc]
-            reads = meter_server.count("input", 72)
-            await until(lambda reads=reads: meter_server.count("input", 72) > reads + 3, 60)  # type: ignore[misc]
-            moved_clock.move(0)
-            moved_back_at = time.time()
-            await until(lambda at=moved_back_at: max(energies(cloud, "grid-meter")) > at + 2, 60)  # type: ignore[misc]
-    assert max(energies(cloud, "grid-meter")) < time.time()
-    assert_whole(energies(cloud, "grid-meter"))

@@ -56,27 +56,7 @@ async def test_step_back_holds_events_until_their_time_comes_again(gateway: Gate
     assert all(0 < value < 20 for value in energies(cloud, "grid-meter").values())
 
 
-async def test_suspended_machine_spreads_what_was_counted_meanwhile(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
-    clock = SettableClock()
-    cloud.now = clock.now
-    gateway.write_site([meter(meter_server)])
-    stop = asyncio.Event()
-    agent = asyncio.create_task(Agent(load_site(gateway.site), clock).run(stop))
-    await until(lambda: len(energies(cloud, "grid-meter")) >= 2, 30)
-    clock.suspended = 100.0
-    slept_at = clock.now()
-    await until(lambda: max(energies(cloud, "grid-meter")) > slept_at + 4, 30)
-    stop.set()
-    await agent
-    received = energies(cloud, "grid-meter")
-    ends = sorted(received)
-    assert ends == list(range(ends[0], ends[-1] + 2, 2)), "an interval is missing"
-    asleep = [received[end] for end in ends if slept_at - 96 < end < slept_at - 4]
-    assert len(asleep) > 40
-    assert max(asleep) - min(asleep) < 0.1, "the energy of the pause is spread evenly"
-
-
-async def test_poll_during_which_the_machine_was_suspended_is_not_dated_after_it(gateway: Gateway, cloud: LocalCloud) -> None:
+async def test_energy_of_a_suspension_in_the_middle_of_a_poll_is_spread_over_it(gateway: Gateway, cloud: LocalCloud) -> None:
     clock = SettableClock()
     cloud.now = clock.now
     slept_at = 0.0

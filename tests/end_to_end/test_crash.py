@@ -19,7 +19,7 @@ from tests.simulators import RegisterServer, serving
 SPEED = 60
 INTERVAL_S = 60
 POWER_W = 7200.0
-KILLS = 10
+KILLS = 6
 DEVICES = ("grid-meter", "household")
 # An agent on a fast clock, killed before the n-th statement of SQLite from the first event on that is put in.
 PROGRAM = """

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
 
 from edge_agent.timekeeping import system
 from edge_agent.timekeeping.system import system_evidence
+
+
+def test_release_s_day_is_that_of_the_changelog() -> None:
+    changelog = Path(__file__).parents[2] / "packaging/debian/changelog"
+    newest = next(line for line in changelog.read_text().splitlines() if line.startswith(" -- "))
+    released_at = parsedate_to_datetime(newest.rpartition(">")[2].strip()).timestamp()
+    assert released_at - 366 * 86_400 < system.RELEASED_AT <= released_at, "set RELEASED_AT to the day of the release"
 
 
 @pytest.fixture
