@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 _STATE = "uplink.verify"
 _DAY_S, _HOUR_S = 86_400.0, 3600.0
-_NAP_S = 600.0  # the clock may be set while the check waits
+_NAP_S = 600.0  # the machine may be suspended while the check waits
 _MOST_TOLD = 500  # findings that are remembered as said
 
 
@@ -41,13 +41,13 @@ class DailyCheck:
         self._question = question
         self._wake = wake
         self._chance = chance
-        self._due: float | None = None
+        self._due = 0.0  # monotonic: a clock that is set after a power cut shall not bring a fleet together
         self._told: set[str] = set()
         self.summary = ""  # of the last check's findings
 
     async def run(self) -> None:
         """Works until cancelled."""
-        await self._load()
+        self._plan(await self._load())
         while True:
             await self._wait()
             try:
@@ -56,9 +56,12 @@ class DailyCheck:
             except StorageError as error:
                 self._later(str(error))
 
+    def _plan(self, wait_s: float) -> None:
+        self._due = self._clock.monotonic() + wait_s
+
     async def _wait(self) -> None:
-        while (now := self._clock.now()) < self._next(now):
-            await self._clock.sleep(min(_NAP_S, self._next(now) - now))
+        while (left_s := self._due - self._clock.monotonic()) > 0:
+            await self._clock.sleep(min(_NAP_S, left_s))
 
     async def check(self, days: int | None = None) -> Report:
         """One check now, of so many days."""
@@ -68,20 +71,14 @@ class DailyCheck:
             self._wake()
         return report
 
-    def _next(self, now: float) -> float:
-        """When the next check is due: within a day, whatever the clock was set to meanwhile."""
-        if self._due is None or self._due > now + 2 * _DAY_S:
-            self._due = now + self._chance() * _DAY_S
-        return self._due
-
     def _later(self, why: str) -> None:
         """Within hours, without a word: whatever keeps the cloud or the disk away is said by those who work with them."""
         log.debug("the daily check waits: %s", why)
-        self._due = self._clock.now() + _HOUR_S * (1 + self._chance())
+        self._plan(_HOUR_S * (1 + self._chance()))
 
     def _note(self, report: Report) -> None:
         """Says what is new, and when all is well again."""
-        self._due = self._clock.now() + _DAY_S
+        self._plan(_DAY_S)
         if report.comparison is None:
             if report.service:
                 self._later(report.problem)
@@ -94,18 +91,20 @@ class DailyCheck:
             log.info("the platform's statistics agree with what was sent")
         self._told, self.summary = found, "; ".join(lines)
 
-    async def _load(self) -> None:
-        """What an earlier run planned and said; nothing where what is stored makes no sense.
+    async def _load(self) -> float:
+        """Takes over what an earlier run said; gives the seconds to the check that it planned, a new plan where that makes no sense.
 
         A check that was missed comes within the hour, not at once: after a power cut many gateways start together.
         """
         try:
             state = json.loads(await self._outbox.load_state(_STATE) or "{}")
-            due, self._told, self.summary = float(state["due"]), set(map(str, state["told"])), str(state["summary"])
-            self._due = max(due, self._clock.now() + self._chance() * _HOUR_S)
+            wait_s = float(state["due"]) - self._clock.now()
+            self._told, self.summary = set(map(str, state["told"])), str(state["summary"])
         except (StorageError, ValueError, KeyError, TypeError):
-            self._due = None
+            return self._chance() * _DAY_S
+        return min(max(self._chance() * _HOUR_S, wait_s), _DAY_S)
 
     async def _save(self) -> None:
-        state = {"due": self._due, "told": sorted(self._told)[-_MOST_TOLD:], "summary": self.summary}
+        due_at = self._clock.now() + self._due - self._clock.monotonic()
+        state = {"due": due_at, "told": sorted(self._told)[-_MOST_TOLD:], "summary": self.summary}
         await self._outbox.commit([], {_STATE: json.dumps(state)})

@@ -247,6 +247,27 @@ async def test_a_check_missed_while_the_gateway_was_off_comes_within_the_hour_bu
         await until(lambda: checks(house.cloud) == 2, 30)
 
 
+async def test_a_clock_that_is_set_does_not_bring_the_check_on(house: House) -> None:
+    async with daily(house, chance=0.0):
+        await until(lambda: checks(house.cloud) == 1, 30)
+        await asyncio.sleep(0.1)
+    async with daily(house, chance=0.5) as check:
+        await until(lambda: check._due, 30)
+        house.clock.set_wall(house.clock.now() + 2 * DAY)  # as after a power cut, when time comes from the network
+        await pass_time(house, 20)
+        assert checks(house.cloud) == 1
+        await pass_time(house, 5)
+        await until(lambda: checks(house.cloud) > 1, 30)
+
+
+@pytest.mark.parametrize("due", ["9e99", "-9e99", "NaN"])
+async def test_a_plan_that_makes_no_sense_is_no_plan(house: House, due: str) -> None:
+    await house.outbox.commit([], {"uplink.verify": f'{{"due": {due}, "told": [], "summary": ""}}'})
+    async with daily(house, chance=0.5):
+        await pass_time(house, 25)
+        await until(lambda: checks(house.cloud) >= 1, 30)
+
+
 async def test_a_loss_is_said_once_and_that_it_is_mended_once(house: House, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "edge_agent")
     house.forget(in_hour(MIDNIGHT + 30 * HOUR))
