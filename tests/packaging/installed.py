@@ -17,6 +17,7 @@ moost:
   building_id: {BUILDING_ID}
   client_id: {CLIENT_ID}
   client_secret_file: client-secret
+web: {{listen: 127.0.0.1:8080}}
 reporting: {{interval: 2s, poll_interval: 500ms}}
 devices:
   - {{id: grid-meter, name: Main meter, profile: eastron-sdm630, connection: "rtu+tcp://127.0.0.1:{METER_PORT}", role: grid}}
