@@ -34,6 +34,7 @@ class Cut(NamedTuple):
     energy_wh: float | None
     estimated: bool
     reason: str
+    bridged: bool = False
 
 
 class Cutter:
@@ -87,7 +88,8 @@ class Cutter:
         total = self._total_wh + energy_wh
         while at >= self._end:
             unread = self._end < self.at or (span > self._gap_s and at != self._end)
-            self._close(cuts, self._total_at(self._end, at, total, share), unread, note)
+            bridged = unread and self.at <= self._end - self._interval_s
+            self._close(cuts, self._total_at(self._end, at, total, share), unread, bridged, note)
         self._total_wh, self.at = total, at
         return cuts
 
@@ -119,11 +121,11 @@ class Cutter:
             return self._total_wh
         return self._start_wh + (self._total_wh - self._start_wh) * (boundary - self._start_at) / (self.at - self._start_at)
 
-    def _close(self, cuts: list[Cut], boundary_wh: float, gap: bool, note: str) -> None:
+    def _close(self, cuts: list[Cut], boundary_wh: float, gap: bool, bridged: bool, note: str) -> None:
         boundary_wh = round(boundary_wh, 3)
         if self._end > self._closed_until:
             energy = None if self._start_wh is None else round(boundary_wh - self._start_wh, 3)
-            cuts.append(Cut(self._end, energy, (self._estimated or gap) and energy is not None, self._reason))
+            cuts.append(Cut(self._end, energy, (self._estimated or gap) and energy is not None, self._reason, bridged))
             self._closed_until = self._end
         # a boundary inside a gap was read by nobody: the interval after it is an estimate too
         self._start_wh, self._start_at, self._estimated, self._reason = boundary_wh, float(self._end), gap or bool(note), note

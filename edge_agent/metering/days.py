@@ -25,6 +25,16 @@ class DayRule:
     spread: float  # of the day's energy at most may lie in a gap over one of its midnights
 
 
+class Spread(NamedTuple):
+    """How much of an interval's energy may lie in another, since nobody read its end; `bridged`: not even within it."""
+
+    wh: float = 0.0
+    bridged: bool = False
+
+
+NOT_SPREAD = Spread()
+
+
 class DayTotal(NamedTuple):
     """The sums of the day that ended at `end` (UTC epoch seconds); None: not known well enough."""
 
@@ -40,20 +50,18 @@ class _Day:
     number: int  # the date's ordinal
     sums: list[float] = field(default_factory=list)
     known_s: float = 0.0
-    was_read: bool = False  # at an interval's end
+    was_read: bool = False
     first_wh: float = 0.0  # spread before that
     last_wh: float = 0.0  # spread since it was read last
     fault: str = ""
 
-    def add(self, parts: tuple[float, ...], seconds: float, spread_wh: float) -> None:
+    def add(self, parts: tuple[float, ...], seconds: float, spread: Spread) -> None:
         self.sums = [before + part for before, part in zip(self.sums or [0.0] * len(parts), parts, strict=True)]
         self.known_s += seconds
-        if not spread_wh:
-            self.was_read, self.last_wh = True, 0.0
-        elif self.was_read:
-            self.last_wh += spread_wh
-        else:
-            self.first_wh += spread_wh
+        if not self.was_read:
+            self.first_wh += spread.wh
+        self.last_wh = self.last_wh + spread.wh if spread.bridged and self.was_read else spread.wh
+        self.was_read = self.was_read or not spread.bridged
 
 
 class Days:
@@ -65,11 +73,10 @@ class Days:
         self._open: dict[str, _Day] = {}
         self._bounds = (0, 0.0, 0.0)  # of the day that was asked for last: its number, beginning and end
 
-    def add(self, key: str, end: int, parts: tuple[float, ...] | None, *, spread_wh: float = 0.0, fault: str = "") -> list[DayTotal]:
+    def add(self, key: str, end: int, parts: tuple[float, ...] | None, *, spread: Spread = NOT_SPREAD, fault: str = "") -> list[DayTotal]:
         """The interval that ends at `end`, as one or more energies that belong together (Wh); None: not known.
 
-        Of the first of them `spread_wh` may lie in another interval, since nobody read the counter at this one's end.
-        A `fault` spoils its day. Returns the days that this completes.
+        `spread` is of the first of them. A `fault` spoils its day. Returns the days that this completes.
         """
         done: list[DayTotal] = []
         for day_number, begin, midnight in self._days(end - self._interval_s, end):
@@ -86,7 +93,7 @@ class Days:
             seconds = min(end, midnight) - max(end - self._interval_s, begin)
             if parts is not None:
                 share = seconds / self._interval_s
-                day.add(tuple(part * share for part in parts), seconds, spread_wh * share)
+                day.add(tuple(part * share for part in parts), seconds, Spread(spread.wh * share, spread.bridged))
             day.fault = day.fault or fault
             if end >= midnight:
                 done.append(self._total(day))

@@ -207,7 +207,7 @@ class PowerEnergy:
 
 
 def _intervals(point_id: str, quantity: Quantity, cuts: list[Cut], interval_s: int) -> list[EnergyInterval]:
-    return [EnergyInterval(point_id, quantity, end, energy, estimated, reason, interval_s) for end, energy, estimated, reason in cuts]
+    return [EnergyInterval(point_id, quantity, cut.end, cut.energy_wh, cut.estimated, cut.reason, interval_s, cut.bridged) for cut in cuts]
 
 
 Energy = CounterEnergy | PowerEnergy

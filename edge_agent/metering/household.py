@@ -14,7 +14,7 @@ from typing import Any
 from edge_agent.metering.balance import Balance
 from edge_agent.metering.counters import AHEAD_S
 from edge_agent.metering.days import Days, DayTotal
-from edge_agent.metering.ledger import Ledger, Row, Sum
+from edge_agent.metering.ledger import How, Ledger, Row, Sum
 from edge_agent.metering.stored import boundary, number, number_or_none, text
 from edge_agent.model.clock import utc_text
 from edge_agent.model.measurements import EnergyInterval, HouseholdDay, HouseholdInterval, HouseQuantity, Quantity
@@ -61,7 +61,7 @@ class Household:
         for interval in intervals:
             if self._energies.needs(interval.point_id, interval.quantity):
                 source, reason = (interval.point_id, interval.quantity), f"{interval.point_id}: {interval.reason}"
-                for end, row, sums in self._energies.put(source, interval.end, interval.energy_wh, reason, interval.estimated):
+                for end, row, sums in self._energies.put(source, interval.end, interval.energy_wh, reason, _how(interval)):
                     decided.setdefault(end, (row, []))[1].extend(sums)
         levelled = _levelled(decided) if len(decided) > 1 else {}
         return [outcome for end in sorted(decided) for outcome in self._energy_totals(end, *decided[end], levelled.get(end))]
@@ -90,14 +90,14 @@ class Household:
         """The days that an interval completes. A remainder belongs to the day on which it arose, so none is carried here."""
         for total in new:
             fault = dropped if total is HouseQuantity.CONSUMPTION_WH else ""
-            for day in self._days.add(total.value, end, _known(sums[total]), spread_wh=row.spread_wh.get(total, 0.0), fault=fault):
+            for day in self._days.add(total.value, end, _known(sums[total]), spread=row.spread(total), fault=fault):
                 found = _day_total(total, day)
                 if total is HouseQuantity.LOSS_WH:
                     self._lost_yesterday_wh = found.value
                 yield found
         for rate, whole, part in _decided(sums, new):
             fault = dropped if whole is HouseQuantity.CONSUMPTION_WH else ""
-            for day in self._days.add(rate.value, end, _known(sums[whole], sums[part]), spread_wh=row.spread_wh.get(whole, 0.0), fault=fault):
+            for day in self._days.add(rate.value, end, _known(sums[whole], sums[part]), spread=row.spread(whole), fault=fault):
                 yield _day_rate(rate, day)
 
     def _carried(self, end: int, value: float) -> tuple[float | None, str]:
@@ -188,6 +188,10 @@ class Household:
             self._energies.restore(state["energies"])
             self._powers.restore(state["powers"])
             self._exports = {boundary(at): number_or_none(wh) for at, wh in state["exports"]}
+
+
+def _how(interval: EnergyInterval) -> How:
+    return How.BRIDGED if interval.bridged else How.SPREAD if interval.estimated else How.READ
 
 
 def _levelled(decided: Mapping[int, Decided]) -> dict[int, float]:

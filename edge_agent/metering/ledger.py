@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from edge_agent.metering.balance import Input
 from edge_agent.metering.counters import AHEAD_S
+from edge_agent.metering.days import Spread
 from edge_agent.metering.stored import boundary, number
 from edge_agent.model.measurements import HouseQuantity, Quantity
+
+
+class How(Enum):
+    """How an input is known: read at the interval's end, spread over a gap, or spread over one that covers the interval."""
+
+    READ = 0
+    SPREAD = 1
+    BRIDGED = 2
 
 
 @dataclass(slots=True)
@@ -21,7 +31,12 @@ class Row:
     sums: dict[HouseQuantity, float | None] = field(default_factory=dict)
     spread_wh: dict[HouseQuantity, float] = field(default_factory=dict)  # of each total, by what its inputs may lie in another interval
     estimated: set[str] = field(default_factory=set)  # the inputs that were spread over a gap
+    bridged: bool = False  # one of them was not read at all in this interval
     void: set[HouseQuantity] = field(default_factory=set)  # totals that it never has: they were made of other inputs
+
+    def spread(self, total: HouseQuantity) -> Spread:
+        """What of a total may lie in another interval."""
+        return Spread(self.spread_wh.get(total, 0.0), self.bridged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +71,30 @@ class Ledger:
         """Whether any total has this input."""
         return _key(point_id, quantity) in self._users
 
-    def put(self, source: Input, end: int, value: float | None, reason: str = "", estimated: bool = False) -> list[tuple[int, Row, list[Sum]]]:
+    def put(self, source: Input, end: int, value: float | None, reason: str = "", how: How = How.READ) -> list[tuple[int, Row, list[Sum]]]:
         """An input of the interval that ends at `end`. Returns the totals that this decides."""
         key = _key(*source)
         done = []
         since = self._given[key] or min(self._rows, default=end) - self._interval_s
         for skipped in sorted(row for row in self._rows if since < row < end) if end - since > self._interval_s else ():
             if skipped in self._rows:
-                done.append(self._enter(skipped, key, None, f"{key} is not known for this interval", False))
+                done.append(self._enter(skipped, key, None, f"{key} is not known for this interval", How.READ))
         self._given[key] = end
         if end > self._forgotten:
-            done.append(self._enter(end, key, value, reason, estimated))
+            done.append(self._enter(end, key, value, reason, how))
         self._forget(end - self._keep_s)
         return [entry for entry in done if entry[2]]
 
-    def _enter(self, end: int, key: str, value: float | None, reason: str, estimated: bool) -> tuple[int, Row, list[Sum]]:
+    def _enter(self, end: int, key: str, value: float | None, reason: str, how: How) -> tuple[int, Row, list[Sum]]:
         row = self._rows.get(end)
         if row is None:
             row = self._rows[end] = Row()
             for passed in (other for other, given in self._given.items() if given >= end and other != key):
                 row.inputs[passed], row.reasons[passed] = None, f"{passed} is not known for this interval"
         row.inputs[key] = value
-        if estimated:
+        if how is not How.READ:
             row.estimated.add(key)
+            row.bridged = row.bridged or how is How.BRIDGED
         if value is None:
             row.reasons[key] = reason
         sums = [found for total in self._totals if total in self._open(row) and (found := self._sum(row, total))]
@@ -126,13 +142,14 @@ class Ledger:
         """What `restore` takes, as JSON has it: short, for there can be a fortnight of rows.
 
         A row is its end in intervals since the row before, the totals that it cannot have, the places of the inputs that
-        are estimated, and its inputs: a number, the reason why it is absent, or null while it is awaited.
+        are estimated, whether one is bridged, and its inputs: a number, the reason why it is absent, or null while it is awaited.
         """
         places = {key: place for place, key in enumerate(self._users)}
         rows, before = [], 0
         for end, row in self._rows.items():
             inputs = [row.reasons.get(key, row.inputs[key]) if key in row.inputs else None for key in self._users]
-            rows.append([(end - before) // self._interval_s, sorted(row.void), sorted(places[key] for key in row.estimated), *inputs])
+            estimated = sorted(places[key] for key in row.estimated)
+            rows.append([(end - before) // self._interval_s, sorted(row.void), estimated, int(row.bridged), *inputs])
             before = end
         formulas = {total.value: dict(inputs) for total, inputs in self._totals.items()}
         return {"inputs": list(self._users), "totals": formulas, "given": list(self._given.values()), "forgotten": self._forgotten, "rows": rows}
@@ -147,10 +164,10 @@ class Ledger:
         self._forgotten = boundary(state["forgotten"])
         self._given |= {key: boundary(given) for key, given in zip(keys, state["given"], strict=True) if key in self._users}
         end = 0
-        for later, void, estimated, *inputs in state["rows"]:
+        for later, void, estimated, bridged, *inputs in state["rows"]:
             end = boundary(end + later * self._interval_s)
             known = {key: value for key, value in zip(keys, inputs, strict=True) if value is not None and key in self._users}
-            row = Row(void=others | {HouseQuantity(total) for total in void})
+            row = Row(bridged=bool(bridged), void=others | {HouseQuantity(total) for total in void})
             row.estimated = {keys[place] for place in estimated} & known.keys()
             row.inputs = {key: None if isinstance(value, str) else number(value) for key, value in known.items()}
             row.reasons = {key: value for key, value in known.items() if isinstance(value, str)}

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from edge_agent.metering.balance import balance, hybrids
 from edge_agent.metering.cutter import BRIDGE_S
-from edge_agent.metering.days import DayRule, Days
+from edge_agent.metering.days import NOT_SPREAD, DayRule, Days, Spread
 from edge_agent.metering.household import BalanceFacts, Household
 from edge_agent.metering.point import PointMeter
 from edge_agent.metering.stored import DAMAGED, damage, instant
@@ -102,8 +102,8 @@ class Metering:
     def _day_energies(self, interval: EnergyInterval) -> list[DayEnergy]:
         """The days of a point that an interval completes."""
         parts = None if interval.energy_wh is None else (interval.energy_wh,)
-        spread_wh = (interval.energy_wh or 0.0) if interval.estimated else 0.0
-        days = self._days.add(f"{interval.point_id} {interval.quantity}", interval.end, parts, spread_wh=spread_wh)
+        spread = Spread(interval.energy_wh or 0.0, interval.bridged) if interval.estimated else NOT_SPREAD
+        days = self._days.add(f"{interval.point_id} {interval.quantity}", interval.end, parts, spread=spread)
         return [DayEnergy(interval.point_id, interval.quantity, day.end, day.sums[0] if day.sums else None, day.reason) for day in days]
 
     def shift(self, offset_s: float) -> None:

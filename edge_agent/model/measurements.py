@@ -193,6 +193,7 @@ class EnergyInterval:
     estimated: bool = False  # spread over a gap, not read at the boundary
     reason: str = ""
     interval_s: int = 900
+    bridged: bool = False  # an estimate in which no reading lies: it is the middle of a gap
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,7 @@ def test_a_day_that_was_mostly_spread_over_midnight_is_not_known() -> None:
     run(metering, begin, begin + 12 * 3600, ["grid"])
     outcomes = poll(metering, midnight + 12 * 3600, ["grid"])
     assert days(outcomes)["grid", "import_wh", midnight] is None
+    assert days(outcomes)["", "import_wh", midnight] is None
     reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, DayEnergy) and outcome.quantity is Q.IMPORT_WH]
     assert reasons == ["4900 Wh were counted over midnight while nobody read them"]
 
@@ -240,6 +241,16 @@ def totals(zone: str, interval_s: int, begin: int, end: int) -> list[DayTotal]:
     """One Wh per second, in intervals."""
     sums = Days(interval_s, DayRule(ZoneInfo(zone), 0.97, 0.25))
     return [total for at in range(begin + interval_s, end + 1, interval_s) for total in sums.add("x", at, (float(interval_s),))]
+
+
+def test_a_device_that_answers_seldom_leaves_only_its_own_gap_in_doubt() -> None:
+    """Read once in each half hour, never at a quarter's end: of the day only what lies around its midnights is in doubt."""
+    begin, midnight = at("2026-06-01"), at("2026-06-02")
+    metering, found = Metering([GRID], 900, 60, time_zone=ZONE), list[Outcome]()
+    for second in range(begin - 1400, midnight + 1801, 1500):
+        found += metering.update("grid", counters(second, second / 36, 0.0), second)
+    assert days(found)["grid", "import_wh", midnight] == pytest.approx(2400)
+    assert any(outcome.bridged for outcome in found if isinstance(outcome, EnergyInterval))
 
 
 def test_a_day_that_was_given_away_is_not_given_again() -> None:

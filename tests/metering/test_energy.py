@@ -155,7 +155,7 @@ def cut(cutter: Cutter, start: float, stop: float, step_s: float = 10.0, wh: flo
     found = []
     at = start
     while at <= stop:
-        found += [(end, energy) for end, energy, _, _ in cutter.add(at, wh)]
+        found += [(end, energy) for end, energy, *_ in cutter.add(at, wh)]
         at += step_s
     return found
 
