@@ -144,6 +144,7 @@ async def test_after_every_kind_of_failure_no_secret_stands_anywhere(gateway: Ga
     secrets = [*spellings(SECRET), *spellings(PROXY_PASSWORD), base64.b64encode(f"user:{PROXY_PASSWORD}".encode()).decode(), *tokens]
     files = {str(path): path.read_bytes() for path in gateway.folder.rglob("*") if path.is_file() and path.name != "client-secret"}
     assert any(name.endswith(".db") for name in files)
+    assert not [path for path in (gateway.folder / "state").iterdir() if path.stat().st_mode & 0o007], "something is open to everyone"
     assert "stopped" in gateway.logged
     everything = files | {name: text.encode() for name, text in shown.items()}
     found = [(name, secret) for name, content in everything.items() for secret in secrets if secret.encode() in content]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -95,6 +96,20 @@ async def test_whatever_the_line_does_nothing_is_lost_and_uploads_resume(cloud: 
     assert set(values) == {1.0, 2.0, 10.0, 11.0, 12.0}
     assert len(values) - len(set(values)) <= stats["possibly_doubled"]
     assert stats["dead"] == 0
+
+
+async def test_a_connection_that_is_never_made_ends_with_its_time_out() -> None:
+    """A listener whose queue is full drops what knocks, as a firewall does."""
+    with socket.socket() as full, contextlib.ExitStack() as knocking:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            one = knocking.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        verdict = await send(f"http://127.0.0.1:{full.getsockname()[1]}", patience=Patience(0.3, 60.0, 60.0))
+    assert (verdict.kind, verdict.reached, verdict.in_doubt) == (Kind.LATER, False, False)
+    assert "no connection in time; check the network" in verdict.reason
 
 
 async def test_a_sign_in_page_is_named_and_accepts_nothing(cloud: LocalCloud, line: FaultProxy) -> None:

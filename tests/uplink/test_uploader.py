@@ -442,6 +442,23 @@ async def test_what_may_have_arrived_is_sent_again_with_the_same_bytes(cloud: Lo
     assert len(set(bodies)) == 1
 
 
+async def test_a_batch_in_doubt_is_resent_with_the_same_bytes_after_a_restart_too(cloud: LocalCloud, tmp_path: Path) -> None:
+    cloud.fault = lambda request: Drop(after_storing=True) if request.path == HISTORICAL else None
+    settings = UploadSettings(batch_size=20)
+    async with rig(cloud, tmp_path, settings=settings) as one, one.running():
+        await one.commit(*(event(f"device-{number % 3}", NOW - 2 * DAY + number, number / 7) for number in range(50)))
+        await until(lambda: calls(cloud, HISTORICAL) >= 2)
+    cloud.fault = lambda request: None
+    async with rig(cloud, tmp_path, settings=settings) as one, one.running():
+        await one.until_sent()
+        doubled = (await one.outbox.stats())["possibly_doubled"]
+    bodies = [request.body for request in cloud.requests if request.path == HISTORICAL]
+    in_doubt = len(bodies) - 3
+    assert in_doubt >= 2
+    assert len(set(bodies[: in_doubt + 1])) == 1
+    assert (len(cloud.received()) - 50, doubled) == (20 * in_doubt, 20 * in_doubt)
+
+
 async def test_an_event_that_always_fails_steps_behind_and_is_not_lost(cloud: LocalCloud, tmp_path: Path) -> None:
     broken = {1.0}
     cloud.fault = lambda request: Answer(500) if holds(request, *broken) else None
