@@ -17,7 +17,7 @@ GRAZ = "zip: '8010', city: Graz, country_code: AT"
 
 
 def put_prices(gateway: Gateway, price: str, hours: int) -> None:
-    start = int(time.time() // 3600) * 3600
+    start = (int(time.time() // 3600) + 1) * 3600  # all of it ahead, also when an hour ends meanwhile
     rows = [{"price": price, "from": start + hour * 3600, "to": start + (hour + 1) * 3600} for hour in range(hours)]
     (gateway.folder / "prices.json").write_text(json.dumps({"currency": "EUR", "tariffs": rows}))
 

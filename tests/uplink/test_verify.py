@@ -203,7 +203,7 @@ async def test_an_answer_that_makes_no_sense_sends_nothing_again(house: House, f
 async def daily(house: House, chance: float = 0.5) -> AsyncIterator[DailyCheck]:
     check = DailyCheck(house.client, house.outbox, house.clock, WEEK, lambda: None, lambda: chance)
     task = asyncio.create_task(check.run())
-    await asyncio.sleep(0.02)
+    await until(lambda: check._due, 30)
     try:
         yield check
     finally:
@@ -215,6 +215,11 @@ def checks(cloud: LocalCloud) -> int:
     return sum(request.path == STATISTICS for request in cloud.requests)
 
 
+async def planned(house: House, check: DailyCheck, times: int, hours: float) -> None:
+    """Until it has asked so many times and planned the next one so many hours ahead: only then may time go on."""
+    await until(lambda: checks(house.cloud) == times and check._due > house.clock.monotonic() + hours * HOUR - 1, 30)
+
+
 async def pass_time(house: House, hours: float) -> None:
     """Lets hours pass in steps, at each of which the check may look at the clock."""
     for _ in range(int(hours * 2)):
@@ -224,35 +229,39 @@ async def pass_time(house: House, hours: float) -> None:
 
 
 async def test_it_comes_once_a_day_at_a_time_that_chance_gives(house: House) -> None:
-    async with daily(house, chance=0.25):
+    async with daily(house, chance=0.25) as check:
         await pass_time(house, 5.5)
         assert checks(house.cloud) == 0
         await pass_time(house, 1)
-        await until(lambda: checks(house.cloud) == 1, 30)
+        await planned(house, check, 1, 23)
         await pass_time(house, 23)
         assert checks(house.cloud) == 1
         await pass_time(house, 1.5)
-        await until(lambda: checks(house.cloud) == 2, 30)
+        await planned(house, check, 2, 22)
 
 
 async def test_a_check_missed_while_the_gateway_was_off_comes_within_the_hour_but_not_at_once(house: House) -> None:
-    async with daily(house, chance=0.0):
-        await until(lambda: checks(house.cloud) == 1, 30)
-        await asyncio.sleep(0.1)
+    await checked_once(house)
     house.clock.forward(3 * DAY)
-    async with daily(house, chance=0.5):
+    async with daily(house, chance=0.5) as check:
         await asyncio.sleep(0.1)
         assert checks(house.cloud) == 1
         await pass_time(house, 1)
-        await until(lambda: checks(house.cloud) == 2, 30)
+        await until(lambda: checks(house.cloud) > 1 and check._due > house.clock.monotonic() + 20 * HOUR, 30)
+
+
+async def checked_once(house: House) -> None:
+    """A run that has checked, planned the next check and stored that."""
+    async with daily(house, chance=0.0) as check:
+        await planned(house, check, 1, 24)
+        async with asyncio.timeout(30):
+            while await house.outbox.load_state("uplink.verify") is None:
+                await asyncio.sleep(0.01)
 
 
 async def test_a_clock_that_is_set_does_not_bring_the_check_on(house: House) -> None:
-    async with daily(house, chance=0.0):
-        await until(lambda: checks(house.cloud) == 1, 30)
-        await asyncio.sleep(0.1)
-    async with daily(house, chance=0.5) as check:
-        await until(lambda: check._due, 30)
+    await checked_once(house)
+    async with daily(house, chance=0.5):
         house.clock.set_wall(house.clock.now() + 2 * DAY)  # as after a power cut, when time comes from the network
         await pass_time(house, 20)
         assert checks(house.cloud) == 1
@@ -272,9 +281,9 @@ async def test_a_loss_is_said_once_and_that_it_is_mended_once(house: House, capl
     caplog.set_level(logging.INFO, "edge_agent")
     house.forget(in_hour(MIDNIGHT + 30 * HOUR))
     async with daily(house, chance=0.0) as check:
-        await until(lambda: checks(house.cloud) == 1 and check.summary, 30)
+        await planned(house, check, 1, 24)
         await pass_time(house, 25)  # not delivered yet: the same loss
-        await until(lambda: checks(house.cloud) == 2, 30)
+        await until(lambda: checks(house.cloud) >= 2 and check._due > house.clock.monotonic() + 20 * HOUR, 30)
         await house.deliver()
         await pass_time(house, 25)
         await until(lambda: checks(house.cloud) >= 3 and not check.summary, 30)
@@ -289,8 +298,8 @@ async def test_without_the_service_it_is_quiet_and_asks_once_a_day(house: House,
     caplog.set_level(logging.INFO, "edge_agent")
     caplog.clear()
     house.cloud.fault = lambda request: Answer(status) if request.path == STATISTICS else None
-    async with daily(house, chance=0.0):
-        await until(lambda: checks(house.cloud) == 1, 30)
+    async with daily(house, chance=0.0) as check:
+        await planned(house, check, 1, 24)
         await pass_time(house, 23)
         assert checks(house.cloud) == 1
         await pass_time(house, 2)
@@ -302,8 +311,8 @@ async def test_a_cloud_that_cannot_be_reached_is_asked_again_within_hours_and_qu
     caplog.set_level(logging.INFO, "edge_agent")
     caplog.clear()
     house.cloud.fault = lambda request: Drop() if request.path == STATISTICS and checks(house.cloud) == 1 else None
-    async with daily(house, chance=0.0):
-        await until(lambda: checks(house.cloud) >= 1, 30)
+    async with daily(house, chance=0.0) as check:
+        await planned(house, check, 1, 1)
         await pass_time(house, 1.5)
         await until(lambda: checks(house.cloud) >= 2, 30)
     assert caplog.records == []
