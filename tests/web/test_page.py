@@ -149,7 +149,7 @@ def test_page_that_hears_nothing_says_so(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("make", [good_house, bad_house])
-@pytest.mark.parametrize("width", [320, 390, 768])
+@pytest.mark.parametrize("width", [320, 768])
 def test_page_fits_the_screen(browser: Browser, make: Callable[[], House], width: int) -> None:
     with shown(make()) as url:
         open_page(browser, url, (width, 800))
