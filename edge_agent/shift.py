@@ -26,7 +26,7 @@ from edge_agent.metering.metering import Metering
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import EdgeAgentError, StorageError
 from edge_agent.model.events import Event
-from edge_agent.model.measurements import MeterPoint, Outcome, Quantity, Reading, Role, Sample
+from edge_agent.model.measurements import Change, MeterPoint, Outcome, Quantity, Reading, Role, Sample
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.profiles.meaning import meanings, measurements, meter_points
 from edge_agent.profiles.setup import DeviceSetup
@@ -48,7 +48,8 @@ T = TypeVar("T")
 
 JUDGE_S = 10.0  # between two looks at a clock that is not trusted
 UPLOAD_ANYWAY_S = 900.0  # what is queued has a right date: it does not wait longer than this for a clock that never comes
-GATHER_S = 0.5  # what closes within this time of each other is stored in one transaction
+GATHER_S = 0.5  # what changes within this time of each other is stored in one transaction
+CLOSING_S = 5.0  # and what closes an interval, device after device, within this time, or a hundredth of a shorter interval
 RETRY_STORE_S = 10.0  # between attempts to write a queue that could not be written
 LOOK_S = 60.0  # between two looks at what keeps house totals away
 TURN_S = 60.0  # a loop that takes longer to turn hangs
@@ -109,6 +110,7 @@ class Shift:
         self._check = DailyCheck(self._client, outbox, clock, question, self.uploader.wake)
         self._pending: list[Event] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._store_at = 0.0  # monotonic
         self._storing = asyncio.Lock()
         self._storage_failed = False
         self._reading: dict[str, asyncio.Task[None]] = {}
@@ -476,13 +478,18 @@ class Shift:
         found = [event for event in events if event.at > self._sent_until]
         if found:
             self._pending += found
+            changed = any(isinstance(outcome, Change) for outcome in outcomes)
+            wait_s = GATHER_S if changed else max(GATHER_S, min(CLOSING_S, site.interval_s / 100))
+            due = self._clock.monotonic() + wait_s
+            self._store_at = due if self._flushing is None else min(due, self._store_at)
             if self._flushing is None:
                 self._flushing = asyncio.create_task(self._flush(), name="store")
                 self._flushing.add_done_callback(self._on_end_of_loop)
 
     async def _flush(self) -> None:
         try:
-            await self._clock.sleep(GATHER_S)
+            while (left_s := self._store_at - self._clock.monotonic()) > 0:
+                await self._clock.sleep(min(left_s, GATHER_S))
             while self._pending and not await self._store():
                 await self._clock.sleep(RETRY_STORE_S)
         finally:
