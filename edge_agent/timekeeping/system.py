@@ -1,8 +1,8 @@
 """What the machine says about its clock, as far as a service without rights may see it.
 
 systemd-timesyncd leaves a file when it has set the clock, and its folder is there while it runs. chrony is asked by
-`chronyc` on the loopback interface. Any other service is known to systemd-timedated; the kernel itself is not asked,
-since the service's sandbox forbids that call. A machine that has none of them, such as a container, tells nothing.
+`chronyc` on the loopback interface. Any other service is known to systemd-timedated, which asks the kernel; the agent
+cannot, since its sandbox forbids that call. A machine that has none of them, such as a container, tells nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from os.path import exists, isdir
 from pathlib import Path
 
 from edge_agent.timekeeping.trust import NOBODY, Evidence
@@ -29,13 +30,13 @@ async def system_evidence(root: Path = Path("/")) -> Evidence:
 
 async def _service(run: Path) -> tuple[bool | None, str]:
     timesyncd = run / "systemd/timesync"
-    if timesyncd.is_dir():
-        return (timesyncd / "synchronized").exists(), "systemd-timesyncd"
-    if (run / "chrony").is_dir() and (answer := await _told("chronyc", "-n", "-c", "tracking")):
+    if isdir(timesyncd):  # its file outlives a clock that is set by hand, the kernel's flag does not
+        return exists(timesyncd / "synchronized") and "NTPSynchronized=no" not in await _timedated(), "systemd-timesyncd"
+    if isdir(run / "chrony") and (answer := await _told("chronyc", "-n", "-c", "tracking")):
         return _is_tracking(answer), "chrony"
-    if not (run / "systemd/system").is_dir():
+    if not isdir(run / "systemd/system"):
         return NOBODY.synchronised, NOBODY.source
-    answer = await _told("timedatectl", "show", "--property=NTP", "--property=NTPSynchronized")
+    answer = await _timedated()
     if "NTPSynchronized=yes" in answer:
         return True, "the time service"
     if "NTP=yes" in answer:
@@ -43,6 +44,10 @@ async def _service(run: Path) -> tuple[bool | None, str]:
     if time.clock_gettime(time.CLOCK_BOOTTIME) < BOOTING_S:
         return False, "the machine, which is still starting,"
     return NOBODY.synchronised, NOBODY.source
+
+
+async def _timedated() -> str:
+    return await _told("timedatectl", "show", "--property=NTP", "--property=NTPSynchronized")
 
 
 def _is_tracking(answer: str) -> bool:

@@ -46,6 +46,14 @@ async def test_timesyncd_tells_by_its_file(root: Path) -> None:
     assert await told(root) == (True, "systemd-timesyncd")
 
 
+@pytest.mark.parametrize(("kernel", "synchronised"), [("yes", True), ("no", False)])
+async def test_clock_that_was_set_by_hand_since_timesyncd_did_is_not_synchronised(root: Path, kernel: str, synchronised: bool) -> None:
+    (root / "run/systemd/timesync").mkdir()
+    (root / "run/systemd/timesync/synchronized").touch()
+    command(root, "timedatectl", f"printf 'NTP=yes\\nNTPSynchronized={kernel}\\n'")
+    assert await told(root) == (synchronised, "systemd-timesyncd")
+
+
 @pytest.mark.parametrize(
     ("answer", "synchronised"),
     [
