@@ -30,7 +30,6 @@ AGENT = """\
 #!/bin/sh
 version=%(version)s broken=%(broken)s n=0
 if [ $broken = crash ] || [ $broken = removal ]; then exit 1; fi
-if [ $broken = database ]; then echo "the queue cannot be read"; exit 1; fi
 [ $broken = never-ready ] && exec sleep 3600
 systemd-notify --ready
 state=healthy

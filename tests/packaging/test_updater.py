@@ -44,7 +44,7 @@ def test_timer_updates_and_the_new_version_is_confirmed(fleet: list[Gateway]) ->
     on_all(fleet, story)
 
 
-@pytest.mark.parametrize("broken", ["crash", "never-ready", "hang", "late-crash", "postinst", "removal", "database", "unhealthy"])
+@pytest.mark.parametrize("broken", ["crash", "never-ready", "hang", "late-crash", "postinst", "removal", "unhealthy"])
 def test_bad_version_goes_and_the_one_before_comes_back_without_network(fleet: list[Gateway], broken: str) -> None:
     def story(gateway: Gateway) -> None:
         before = gateway.running()

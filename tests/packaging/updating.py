@@ -57,12 +57,21 @@ class Operator:
         folder.mkdir(exist_ok=True)
         return version, dummy_deb(folder, version, broken)
 
+    def updater(self) -> Path:
+        """The updater for this operator's gateways."""
+        command = [str(PACKAGING / "updater" / "build"), str(self.folder), ADDRESS, str(self.key / "repository.gpg")]
+        return Path(subprocess.run(command, text=True, capture_output=True, check=True).stdout.strip())
+
     def release(self, broken: str = "no", percent: int = 100) -> str:
-        """Publishes a new version of the agent; the version."""
+        """Publishes a new version of the stand-in; the version."""
         version, deb = self.build(broken)
+        self.release_deb(version, deb, percent)
+        return version
+
+    def release_deb(self, version: str, deb: Path, percent: int = 100) -> None:
+        """Publishes a deb."""
         shutil.move(deb, self.debs)
         self.phase(version, percent)
-        return version
 
     def phase(self, version: str, percent: int) -> None:
         """Publishes with another share for a version."""
@@ -82,17 +91,18 @@ class Operator:
 class Gateway:
     """A booted system with agent and updater."""
 
-    def __init__(self, system: Machine, operator: Operator) -> None:
+    def __init__(self, system: Machine, operator: Operator, soak_s: int) -> None:
         self.system = system
         self.operator = operator
+        self.soak_s = soak_s
         self.run = system.run
         self.wait_for = system.wait_for
 
-    def install(self, agent: Path, updater: Path) -> None:
+    def install(self, agent: Path) -> None:
         """Boots, and installs as an installer would; checks in tests are quicker than in the field."""
         self.system.boot()
         (self.system.root / "etc/systemd/system/repository.service").write_text(_SERVER)
-        for deb in (agent, updater):
+        for deb in (agent, self.operator.updater()):
             shutil.copy(deb, self.system.root / "root")
         self.run("systemctl enable --now repository && apt-get install -y /root/edge-agent_*.deb")
         self.install_updater()
@@ -102,7 +112,7 @@ class Gateway:
         """Installs the updater, and gives it settings for tests."""
         self.run("apt-get install -y /root/edge-agent-updater_*.deb")
         self.set("WINDOW", "always")
-        self.set("SOAK", str(SOAK_S))
+        self.set("SOAK", str(self.soak_s))
 
     def set(self, name: str, value: str) -> None:
         """Changes a line of the updater's settings."""
@@ -146,29 +156,18 @@ Story = Callable[[Gateway], None]
 
 
 @contextmanager
-def gateways() -> Iterator[list[Gateway]]:
-    """A gateway of each Debian release with its own operator, the agent in its first version."""
+def gateways(agent: Path | None = None, soak_s: int = SOAK_S) -> Iterator[list[Gateway]]:
+    """A gateway of each Debian release with its own operator and this agent's deb, else the stand-in in its first version."""
     need_booted_systems()
     with ExitStack() as stack:
         made = []
         for release in RELEASES:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-", dir="/dev/shm")))
             operator = Operator(home)
-            system = stack.enter_context(machine(release, home / "machine", {operator.repository: "/srv/repository"}))
-            made.append(Gateway(system, operator))
-        on_all(made, _install)
+            binds = {operator.repository: "/srv/repository", Path(__file__).parent: "/tests"}
+            made.append(Gateway(stack.enter_context(machine(release, home / "machine", binds)), operator, soak_s))
+        on_all(made, lambda gateway: gateway.install(agent or gateway.operator.build()[1]))
         yield made
-
-
-def _install(gateway: Gateway) -> None:
-    operator = gateway.operator
-    built = subprocess.run(
-        [str(PACKAGING / "updater" / "build"), str(operator.folder), ADDRESS, str(operator.key / "repository.gpg")],
-        text=True,
-        capture_output=True,
-        check=True,
-    )
-    gateway.install(operator.build()[1], Path(built.stdout.strip()))
 
 
 def on_all(gateways: list[Gateway], story: Story) -> None:
