@@ -83,7 +83,7 @@ class PointMeter:
 
     def update(self, readings: Mapping[Quantity, Reading], now: float) -> list[Outcome]:
         """One poll at `now`. Returns what it completes."""
-        outcomes = self._slept(self._sleep, now) if self._sleep is not None else []
+        outcomes = self._slept(self._sleep, now) if self._sleep is not None and _answered(readings) else []
         found, good = self._read(readings, now)
         good = good or any(reading.quality is Quality.OK for reading in readings.values())
         self.was_read = self.was_read or good
@@ -163,7 +163,7 @@ class PointMeter:
 
     def tick(self, now: float) -> list[Outcome]:
         """Gives up the gauges of a silent device, absent energies and the device itself when their time has come."""
-        outcomes = self._sleep_on(now)
+        outcomes = self._sleep_on(now) if self.asleep(now) else []
         if self._end is None:
             self._end = grid_end(now, self._interval_s)
         if now >= self._end + self._point.offline_after_s:
@@ -255,6 +255,10 @@ class PointMeter:
                 if not same:
                     metered.energy.begin_anew()
         return same
+
+
+def _answered(readings: Mapping[Quantity, Reading]) -> bool:
+    return any(reading.value is not None for reading in readings.values())
 
 
 def _passed_on(intervals: list[EnergyInterval], unless: CounterEnergy | None) -> list[EnergyInterval]:

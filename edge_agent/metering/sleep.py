@@ -35,7 +35,7 @@ class Night(NamedTuple):
 class Sleep:
     """One inverter's habit, and what it said last."""
 
-    __slots__ = ("_at", "_here", "_night", "_quiet_s", "_watts", "_wh")
+    __slots__ = ("_at", "_here", "_night", "_quiet_s", "_told_at", "_watts", "_wh")
 
     def __init__(self, quiet_s: float) -> None:
         """`quiet_s`: how long it must have been silent."""
@@ -45,6 +45,7 @@ class Sleep:
         self._watts = 0.0
         self._wh: float | None = None
         self._here = False  # in this process
+        self._told_at = 0.0
 
     def hear(self, at: float, watts: float, wh: float | None) -> None:
         """A reading of its power and its counter (None: it has none, or it was not read)."""
@@ -69,12 +70,13 @@ class Sleep:
         return until if self._night.since + days - EARLIER_S <= self._at < until else None
 
     def dark_times(self, now: float, every_s: float) -> Iterator[float]:
-        """Instants since it was heard last at which it slept, if it kept to its habit: beginning, end, and between."""
+        """Instants since it was heard last at which it slept, if it kept to its habit: beginning, end, and between. Each is told once."""
         if self._at is None or self._night is None or now - self._at < self._quiet_s:
             return
-        first = ceil((self._at - self._night.until) / DAY_S)
+        since, self._told_at = max(self._at, self._told_at), now
+        first = ceil((since - self._night.until) / DAY_S)
         for day in range(first, floor((now - self._night.since) / DAY_S) + 1):
-            at, until = max(self._night.since + day * DAY_S, self._at), min(self._night.until + day * DAY_S, now)
+            at, until = max(self._night.since + day * DAY_S, since), min(self._night.until + day * DAY_S, now)
             while at < until:
                 yield at
                 at += every_s
@@ -87,6 +89,7 @@ class Sleep:
 
     def forget_future(self, now: float) -> None:
         """What is dated too far ahead of `now` was dated by a wrong clock."""
+        self._told_at = min(self._told_at, now)
         if self._at is not None and self._at > now + AHEAD_S:
             self._at = None
         if self._night is not None and self._night.until > now + AHEAD_S:

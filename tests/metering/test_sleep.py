@@ -176,6 +176,15 @@ def test_what_fell_silent_at_full_power_is_not_asleep() -> None:
     assert sleep.asleep_until(T0 + 43 * HOUR) is None
 
 
+def test_hours_at_which_it_slept_are_told_once() -> None:
+    sleep = Sleep(180)
+    sleep.restore([T0 + 40.0 * HOUR, 2000.0, 9.0, T0 + 18.0 * HOUR, T0 + 30.0 * HOUR])
+    told = list(sleep.dark_times(T0 + 60.0 * HOUR, 600))
+    assert (told[0], told[-1]) == (T0 + 42 * HOUR, T0 + 54 * HOUR)
+    assert max(later - earlier for earlier, later in zip(told, told[1:], strict=False)) == 600
+    assert list(sleep.dark_times(T0 + 60.5 * HOUR, 600)) == []
+
+
 def test_a_hybrid_is_never_asleep() -> None:
     pv = MeterPoint("hy.pv", "Hybrid", "hy", Role.PV, "", frozenset({Q.GENERATION_W, Q.GENERATION_WH}))
     battery = MeterPoint("hy.battery", "Hybrid", "hy", Role.BATTERY, "", frozenset({Q.POWER_W}))
