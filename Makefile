@@ -45,6 +45,7 @@ screenshots: $(READY)
 benchmark: $(READY)
 	$(BIN)/python tests/benchmarks/gateway.py
 	$(BIN)/python tests/benchmarks/backfill.py
+	$(BIN)/python tests/benchmarks/flash.py
 	$(BIN)/python -m tests.benchmarks.year
 
 clean:
