@@ -9,6 +9,9 @@ import pytest
 from edge_agent.agent import Agent
 from edge_agent.config import load_site
 from edge_agent.demo.cloud import LocalCloud
+from edge_agent.model.events import Event
+from edge_agent.outbox.outbox import Outbox
+from edge_agent.timekeeping.trust import Evidence
 from tests.conftest import until
 from tests.end_to_end.gateway import SDM630, Gateway, energies, meter
 from tests.end_to_end.settable_clock import SettableClock
@@ -88,3 +91,31 @@ async def test_energy_of_a_suspension_in_the_middle_of_a_poll_is_spread_over_it(
     asleep = [wh for end, wh in received.items() if slept_at + 4 < end < slept_at + 196]
     assert len(asleep) > 90
     assert all(wh == pytest.approx(4.0, rel=0.05) for wh in asleep)
+
+
+async def test_what_is_queued_is_not_called_live_by_a_clock_that_is_late(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
+    clock = SettableClock()
+    evidence = Evidence(False, "systemd-timesyncd")
+
+    async def told() -> Evidence:
+        return evidence
+
+    gateway.write_site([meter(meter_server)])
+    site = load_site(gateway.site)
+    site.database.parent.mkdir()
+    outbox = await Outbox.open(site.database)
+    old = int(clock.now()) - 10_800
+    await outbox.commit([Event("grid-meter", "Main meter", "SMART_METER", "ENERGY_CONSUMPTION", value, old + value) for value in range(2)], {})
+    await outbox.close()
+    clock.offset = -10_000.0
+    stop = asyncio.Event()
+    agent = asyncio.create_task(Agent(site, clock, evidence=told).run(stop))
+    await until(lambda: meter_server.count("input", 72) > 8, 30)
+    assert not cloud.received()
+    clock.offset, evidence = 0.0, Evidence(True, "systemd-timesyncd")
+    await until(lambda: max(energies(cloud, "grid-meter"), default=0) > old + 10_800, 30)
+    stop.set()
+    await agent
+    live = [request.body for request in cloud.requests if request.path == "/events/v1"]
+    assert live
+    assert not [body for body in live if str(old).encode() in body], "it was called live"
