@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
+import sys
 from typing import Any
 
 from edge_agent.demo.cloud import LocalCloud
@@ -45,3 +48,19 @@ async def test_status_with_a_silent_device_names_it_and_exits_with_1(gateway: Ga
         assert "! battery:" in out
         assert "127.0.0.1:1" in out
         assert await gateway.stop() == 0
+
+
+async def test_watching_ends_cleanly_and_goes_on_over_the_end_of_the_agent(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
+    gateway.write_site([meter(meter_server)])
+    command = (sys.executable, "-m", "edge_agent", "status", "--watch", "--json", "--config", str(gateway.site))
+    async with running(gateway):
+        await status_when(gateway, {"grid-meter": "ok"})
+        watch = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert watch.stdout is not None
+        seen = [json.loads(await watch.stdout.readline())["health"] for _ in range(2)]
+        assert await gateway.stop() == 0
+        while seen[-1] != "not running":
+            seen.append(json.loads(await watch.stdout.readline())["health"])
+    watch.send_signal(signal.SIGINT)
+    assert await watch.wait() == 3
+    assert seen[:2] == ["healthy", "healthy"]

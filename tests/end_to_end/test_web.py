@@ -46,6 +46,11 @@ async def test_page_shows_the_house_and_its_past_over_a_restart(gateway: Gateway
         gateway.process.send_signal(signal.SIGHUP)
         await until(lambda: gateway.logged.count("page: http://") == 2, 30)
         await until(lambda: asked(port, "/healthz") == "healthy\n", 30)
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+        metered = len(energies(cloud, "grid-meter"))
+        await until(lambda: len(energies(cloud, "grid-meter")) > metered + 1, 30)
+        for one in idle:
+            one.close()
         before = asked(port, "/api/charts")["energy"]["columns"]["import"]
         assert await gateway.stop() == 0
     async with running(gateway):

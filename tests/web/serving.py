@@ -78,17 +78,21 @@ def day_of_charts(now: float) -> dict[str, Any]:
 
     def powers(step_s: int, rows: int) -> dict[str, Any]:
         start = (int(now // step_s) - rows + 1) * step_s
-        columns: dict[str, list[float | None]] = {"sun": [], "house": [], "grid": [], "battery": [], "soc": []}
+        columns: dict[str, list[float | None]] = {"sun": [], "house": [], "grid": [], "battery": [], "charger": [], "heat_pump": [], "soc": []}
         soc = 45.0
         for row in range(rows):
             hour = ((start + row * step_s) / 3600 + 2) % 24
             sun = max(0.0, 7000 * math.sin(math.pi * (hour - 6) / 14)) if 6 < hour < 20 else 0.0
             house = 420 + 160 * math.sin(start + row * step_s / 1900) + (2200 if 11.5 < hour < 12.5 or 18 < hour < 19.5 else 0)
-            house += 2900 if 9 < hour < 12 else 1300 if 4 < hour < 6.5 or 20 < hour < 21.5 else 0
+            car = 2900.0 if 9 < hour < 12 else 0.0
+            heat_pump = 1300.0 if 4 < hour < 6.5 or 20 < hour < 21.5 else 14.0
+            house += car + heat_pump
             spare = sun - house
             battery = min(3000.0, spare) if spare > 0 and soc < 97 else max(-1500.0, spare) if spare < 0 and soc > 35 else 0.0
             soc += battery * step_s / 3600 / 100
-            for name, value in (("sun", sun), ("house", house), ("battery", battery), ("grid", house + battery - sun), ("soc", min(soc, 100.0))):
+            for name, value in (("sun", sun), ("house", house), ("battery", battery), ("grid", house + battery - sun)):
+                columns[name].append(round(value, 1))
+            for name, value in (("charger", car), ("heat_pump", heat_pump), ("soc", min(soc, 100.0))):
                 columns[name].append(round(value, 1))
         return {"step_s": step_s, "start": start, "columns": columns}
 
@@ -99,5 +103,9 @@ def day_of_charts(now: float) -> dict[str, Any]:
         "generation": hours["sun"],
         "import": [max(0.0, watts) for watts in hours["grid"]],
         "export": [max(0.0, -watts) for watts in hours["grid"]],
+        "charger": hours["charger"],
+        "heat_pump": hours["heat_pump"],
+        "charged": [max(0.0, watts) for watts in hours["battery"]],
+        "discharged": [max(0.0, -watts) for watts in hours["battery"]],
     }
     return {"day": powers(300, 289), "week": week, "energy": {"step_s": 3600, "start": week["start"], "columns": energies}}

@@ -5,7 +5,8 @@ import { clock, day, element, energy, hour, moment, svg, watts, weekday } from "
 let WIDTH = 640; // of the drawing: that of its place on the page, so that letters keep their size
 const LEFT = 36;
 const RIGHT = 8;
-const LINES = [["sun", "Sun", true], ["house", "House", false], ["grid", "Grid", false], ["battery", "Battery", false]];
+const LINES = [["sun", "Sun", true], ["house", "House", false], ["grid", "Grid", false], ["battery", "Battery", false], ["charger", "Car", false], ["heat_pump", "Heat pump", false]];
+const FAINT_W = 50; // a consumer that never takes more has no line
 
 export function drawCharts(box, charts, span) {
   WIDTH = Math.min(Math.max(box.clientWidth, 280), 900);
@@ -83,7 +84,8 @@ const kilo = (value, by) => `${value < -1e-9 ? "−" : ""}${(Math.abs(value) / 1
 
 function powerChart(chart, span) {
   const height = 220;
-  const columns = LINES.filter(([name]) => chart.columns[name]);
+  const seen = (name) => chart.columns[name]?.some((value) => value !== null && (["sun", "house", "grid", "battery"].includes(name) || value > FAINT_W));
+  const columns = LINES.filter(([name]) => seen(name));
   const all = columns.flatMap(([name]) => chart.columns[name]).filter((value) => value !== null);
   const high = Math.max(1000, ...all) * 1.05;
   const low = Math.min(0, ...all) * 1.05;
@@ -123,6 +125,11 @@ const BARS = [
   ["sold", "Produced, to the grid", "made"],
 ];
 
+const ENERGIES = [
+  ["used", "consumption"], ["made", "generation"], ["bought", "import"], ["sold", "export"],
+  ["car", "charger"], ["heat", "heat_pump"], ["charged", "charged"], ["gave", "discharged"],
+];
+
 // One row per bar: hours of the last day, or days of the last week.
 function slots(chart, span) {
   const column = (name, index) => chart.columns[name]?.[index] ?? null;
@@ -131,8 +138,8 @@ function slots(chart, span) {
   for (let index = span === "day" ? Math.max(0, count - 25) : 0; index < count; index++) {
     const at = chart.start + index * chart.step_s;
     const key = span === "day" ? String(at) : day(at);
-    const slot = found.get(key) ?? { at, used: null, made: null, bought: null, sold: null };
-    for (const [target, name] of [["used", "consumption"], ["made", "generation"], ["bought", "import"], ["sold", "export"]]) {
+    const slot = found.get(key) ?? { at, ...Object.fromEntries(ENERGIES.map(([target]) => [target, null])) };
+    for (const [target, name] of ENERGIES) {
       const value = column(name, index);
       if (value !== null) slot[target] = (slot[target] ?? 0) + value;
     }
@@ -183,8 +190,12 @@ function energyChart(chart, span) {
 function total(rows, span) {
   const sum = (name) => rows.reduce((all, row) => (row[name] === null ? all : (all ?? 0) + row[name]), null);
   const [used, made, bought] = [sum("used"), sum("made"), sum("bought")];
+  const [car, heat, charged, gave] = [sum("car"), sum("heat"), sum("charged"), sum("gave")];
+  const among = [["car", car], ["heat pump", heat]].filter(([, wh]) => wh > 50).map(([name, wh]) => `${name} ${energy(wh)}`);
+  const parts = [`used ${energy(used)}${among.length ? ` (${among.join(", ")})` : ""}`, `produced ${energy(made)}`];
+  if (charged || gave) parts.push(`battery charged with ${energy(charged)}, gave ${energy(gave)}`);
   const own = used ? ` ${Math.round((100 * (used - Math.min(bought ?? 0, used))) / used)} % from own sources.` : "";
-  return used === null && made === null ? "The first interval is not complete yet." : `${span === "day" ? "24 hours" : "7 days"}: used ${energy(used)}, produced ${energy(made)}.${own}`;
+  return used === null && made === null ? "The first interval is not complete yet." : `${span === "day" ? "24 hours" : "7 days"}: ${parts.join(", ")}.${own}`;
 }
 
 function frame(height) {

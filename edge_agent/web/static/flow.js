@@ -24,7 +24,9 @@ export function parts(flow) {
   const consumers = shown.filter((node) => !(node.kind in PLACES));
   if (consumers.length + small.length) {
     const known = house !== null && consumers.every((node) => node.power_w !== null);
-    const rest = known ? house - consumers.reduce((sum, node) => sum + node.power_w, 0) : null;
+    const total = (nodes) => nodes.reduce((sum, node) => sum + node.power_w, 0);
+    const measured = small.length && small.every((node) => node.power_w !== null) ? total(small) : null;
+    const rest = known ? house - total(consumers) : measured; // where the house is not measured, what is measured in it
     shown.push({ kind: "other", power_w: rest !== null && rest > -50 ? Math.max(rest, 0) : null, reason: "", soc_percent: null, names: small.flatMap((node) => node.names) });
   }
   return shown;
