@@ -177,7 +177,7 @@ def _run(options: argparse.Namespace) -> int:
     from edge_agent.service import run
     from edge_agent.timekeeping.system import system_evidence
 
-    os.umask(0o027)  # what a house uses and when is nobody else's business
+    os.umask(0o007)  # what a house uses and when is nobody else's business; the group may use the queue when no agent runs
     asyncio.run(run(options.config, SystemClock(), system_evidence))
     return 0
 

@@ -35,7 +35,7 @@ def state_lock(folder: Path) -> Iterator[None]:
     """Holds the state folder. Raises AgentBusy with the holder's pid, StorageError when the folder cannot be used."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
         if os.geteuid() == 0:  # a command of root's must not shut the service's own user out
             os.fchown(handle, folder.stat().st_uid, folder.stat().st_gid)
     except OSError as error:

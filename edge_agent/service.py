@@ -47,14 +47,14 @@ async def run(site_file: Path, clock: Clock, evidence: EvidenceOfTime = no_evide
 
 async def serve(site_file: Path, clock: Clock, service: Service, stop: asyncio.Event, evidence: EvidenceOfTime = no_evidence) -> None:
     """Runs the agent until `stop` is set; waits, saying why, while there is no site file or queue to work with."""
-    watch = Watch(service)
+    watch, last_valid = Watch(service), LastValid(service.state)
     hurry = asyncio.Event()
     loop = asyncio.get_running_loop()
     while not stop.is_set():
         loop.add_signal_handler(signal.SIGHUP, hurry.set)
         try:
-            site = await asyncio.to_thread(site_in_force, site_file, service.state)
-            agent = Agent(site, clock, lambda taken: remember(taken, service.state), evidence)
+            site = await asyncio.to_thread(site_in_force, site_file, last_valid)
+            agent = Agent(site, clock, last_valid.keep, evidence)
             loop.add_signal_handler(signal.SIGHUP, agent.reload)
             await watch.over(agent, stop)
         except _CannotBegin as reason:
@@ -82,40 +82,54 @@ class _CannotBegin(Exception):
         self.ours = ours
 
 
-def site_in_force(site_file: Path, state: Path) -> Site:
+def site_in_force(site_file: Path, last_valid: LastValid) -> Site:
     """The site file, else the last valid copy of it. Raises _CannotBegin when there is neither."""
     try:
         site = load_site(site_file)
     except ConfigError as mistakes:
-        if not site_file.exists():
-            raise _CannotBegin(
-                [f"there is no site file {site_file} yet: `sudo edge-agent setup` writes one, and the agent begins by itself"]
-            ) from None
-        return _copy_in_force(site_file, state, mistakes)
-    remember(site, state)
+        if site_file.exists():
+            return last_valid.instead(site_file, mistakes)
+        words = f"there is no site file {site_file} yet: `sudo edge-agent setup` writes one, and the agent begins by itself"
+        raise _CannotBegin([words]) from None
+    last_valid.keep(site)
     return site
 
 
-def _copy_in_force(site_file: Path, state: Path, mistakes: ConfigError) -> Site:
-    said = [str(problem) for problem in mistakes.problems]
-    try:
-        site = load_last_valid(site_file, state, mistakes)
-    except ConfigError as more:
-        raise _CannotBegin([*said, *(f"last valid copy: {problem}" for problem in more.problems)], ours=True) from None
-    if site is None:
-        raise _CannotBegin([*said, "the agent begins as soon as these mistakes are mended"])
-    for line in said:
-        log.error("%s", line)
-    log.error("the site file was not taken over; the last one that was right stays in force")
-    return site
+class LastValid:
+    """The last site file that was right, in the service's state folder."""
 
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._said: set[str] = set()
 
-def remember(site: Site, state: Path) -> None:
-    """Keeps a copy of a site file that is right. Without it the agent works, too."""
-    try:
-        keep(site.file, state)
-    except OSError as error:
-        log.warning("%s: no copy of the site file could be kept (%s); a later mistake in it would stop the agent", state, error.strerror)
+    def keep(self, site: Site) -> None:
+        """Keeps a copy of a site file that is right. Without it the agent works, too."""
+        try:
+            keep(site.file, self._state)
+        except OSError as error:
+            text = f"{self._state}: no copy of the site file could be kept ({error.strerror}); a later mistake in it would stop the agent"
+            self._say(logging.WARNING, text)
+        else:
+            self._said.clear()
+
+    def instead(self, site_file: Path, mistakes: ConfigError) -> Site:
+        """The copy, in place of a site file with mistakes. Raises _CannotBegin when there is none, or it has mistakes, too."""
+        said = [str(problem) for problem in mistakes.problems]
+        try:
+            site = load_last_valid(site_file, self._state, mistakes)
+        except ConfigError as more:
+            raise _CannotBegin([*said, *(f"last valid copy: {problem}" for problem in more.problems)], ours=True) from None
+        if site is None:
+            raise _CannotBegin([*said, "the agent begins as soon as these mistakes are mended"])
+        for line in (*said, "the site file was not taken over; the last one that was right is in force"):
+            self._say(logging.ERROR, line)
+        return site
+
+    def _say(self, level: int, text: str) -> None:
+        """Logs what was not said before: each attempt to begin comes past here."""
+        if text not in self._said:
+            log.log(level, "%s", text)
+        self._said.add(text)
 
 
 class Watch:

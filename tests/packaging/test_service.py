@@ -50,6 +50,8 @@ def test_service_waits_for_its_site_file_then_works_for_root_and_the_group(relea
         # Trusted in this boot, the clock stays so when the agent restarts, also under the sandbox, though a time service appears.
         system.run("mkdir -p /run/systemd/timesync; systemctl restart edge-agent")
         system.wait_for('edge-agent status --json | tr -d \' \\n\' | grep \'"clock":{"trusted":true,"reason":"notimeservice"\'')
+        system.run("systemctl stop edge-agent; runuser -u installer -- edge-agent queue; edge-agent queue; systemctl start edge-agent")
+        wait_for_events(system)
         stranger = system.run("useradd stranger; runuser -u stranger -- edge-agent queue", check=False)
         assert stranger.returncode != 0
         assert "Traceback" not in stranger.stderr
@@ -123,7 +125,10 @@ def test_service_works_on_a_read_only_root_and_says_when_its_state_is_read_only_
         system.run("! touch /etc/x")
         system.power_cut()
         system.boot("--read-only", "--tmpfs=/var/tmp")
-        system.wait_for("grep -i 'read-only' /run/edge-agent/health.json || journalctl -u edge-agent --no-pager | grep -i 'read-only'")
+        system.wait_for("grep 'Read-only file system; the agent keeps its queue there' /run/edge-agent/health.json")
+        aged = "import json; told = json.load(open('/run/edge-agent/health.json')); assert told['uptime_s'] - told['started_uptime_s'] > 6"
+        system.wait_for(f'python3 -c "{aged}"')  # longer than between two attempts
+        assert system.run("journalctl --unit=edge-agent --boot --no-pager | grep -c 'no copy of the site file'").stdout.strip() == "1"
 
 
 @pytest.mark.parametrize("release", RELEASES)
