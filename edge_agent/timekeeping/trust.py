@@ -26,6 +26,7 @@ STEP_S = 2.0  # wall and boot time further apart than this between two looks: th
 SETTLE_S = 60.0
 GRACE_S = 600.0
 PATIENCE_S = 900.0
+_SET_IT = "set it, or let systemd-timesyncd or chrony set it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +122,15 @@ class Timekeeper:
         waited_s = self._clock.monotonic() - self._since
         by_rtc = evidence.rtc_agrees and waited_s >= GRACE_S
         if now < evidence.not_before:
-            return f"{says}, and this program is newer"
+            return f"{says}, and this program is newer; {_SET_IT}"
         if evidence.synchronised is False and not by_rtc:
-            return f"{evidence.source} has not set it yet; {says}"
+            return f"{evidence.source} has not set it yet; {says}; can its time servers be reached (UDP port 123)?"
         if now >= self._newest_at:
             return ""
         sure = evidence.synchronised or by_rtc
         if sure and self._newest_at - now > AHEAD_S and stands_s >= PATIENCE_S:
             return ""
-        return f"{says}, and what is stored is newer: from {utc_text(self._newest_at)}"
+        return f"{says}, and what is stored is newer: from {utc_text(self._newest_at)}; {_SET_IT}"
 
     def _become(self, trusted: bool, reason: str) -> None:
         self.trusted, self.reason, self._since = trusted, reason, self._clock.monotonic()
