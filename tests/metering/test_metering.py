@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edge_agent.metering.metering import Metering
 from edge_agent.model.measurements import (
     Change,
+    Counter,
     EnergyInterval,
     HouseholdDay,
     HouseholdInterval,
@@ -482,10 +483,20 @@ def places(state: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path] * bool(path) + [place for key, value in inside for place in places(value, (*path, key))]
 
 
+COARSE = MeterPoint("heat", "Heat pump", "heat", Role.HEAT_PUMP, "", frozenset({Q.POWER_W, Q.IMPORT_WH}), {Q.IMPORT_WH: Counter(step_wh=1000)})
+
+
+def warm(metering: Metering, seconds: Iterable[int]) -> None:
+    for second in seconds:
+        metering.update("heat", readings(T0 + second, power_w=2000.0, import_wh=1000.0 * (second // 1800)), T0 + second)
+
+
 def used_state() -> Any:
-    metering = Metering(POINTS, 900, 10, now=T0)
+    metering = Metering([*POINTS, COARSE], 900, 10, now=T0)
     run(metering, range(0, 900, 10))
     run(metering, range(900, 2000, 10), dead=["pv"])
+    warm(metering, [*range(0, 1900, 10), 1960])
+    metering.update("heat", readings(T0 + 1990, power_w=2000.0), T0 + 1990)
     metering.update("grid", readings(T0 + 2010, import_wh=3.0), T0 + 2010)  # a doubt
     return stored(metering)
 
@@ -499,8 +510,9 @@ def test_damage_anywhere_in_the_state_stops_nothing(foreign: Any) -> None:
         for key in way:
             piece = piece[key]
         piece[last] = foreign
-        metering = Metering(POINTS, 900, 10, state, now=T0 + 2020)
+        metering = Metering([*POINTS, COARSE], 900, 10, state, now=T0 + 2020)
         run(metering, range(2020, 3200, 400))
+        warm(metering, range(2020, 3200, 400))
         metering.missing()
         json.dumps(metering.state())
 
