@@ -7,7 +7,7 @@ from typing import Any
 
 from edge_agent.metering.counters import AHEAD_S, CounterTrack
 from edge_agent.metering.cutter import Cut, Cutter
-from edge_agent.metering.shape import PowerShape, refinement_of, shaped, trapezoid
+from edge_agent.metering.shape import PowerBeside, trapezoid
 from edge_agent.metering.stored import instant, number
 from edge_agent.model.clock import utc_text
 from edge_agent.model.measurements import Counter, EnergyInterval, Quantity
@@ -19,7 +19,7 @@ NOISE_SHARE = 0.02  # or this share of what it draws; more is no noise of its me
 class CounterEnergy:
     """One energy of one measuring point, from its counter."""
 
-    __slots__ = ("_cutter", "_interval_s", "_point_id", "_power", "_refinement", "_track", "quantity")
+    __slots__ = ("_cutter", "_interval_s", "_point_id", "_power", "_track", "quantity")
 
     def __init__(
         self, point_id: str, quantity: Quantity, counter: Counter, interval_s: int, gap_s: float, time_zone: tzinfo = UTC, *, power_sign: int = 0
@@ -28,8 +28,7 @@ class CounterEnergy:
         self._point_id, self.quantity, self._interval_s = point_id, quantity, interval_s
         self._track = CounterTrack(counter, gap_s, time_zone)
         self._cutter = Cutter(interval_s, gap_s)
-        self._power = PowerShape(power_sign, interval_s, gap_s) if power_sign else None
-        self._refinement = refinement_of(counter.step_wh) if power_sign else None
+        self._power = PowerBeside(power_sign, counter.step_wh, interval_s, gap_s) if power_sign else None
 
     @property
     def was_read(self) -> bool:
@@ -52,13 +51,11 @@ class CounterEnergy:
 
     def feed(self, at: float, wh: float) -> list[EnergyInterval]:
         """A reading of the counter. Returns the intervals that it completes."""
-        since, share = self._track.at, None
-        steps = self._track.feed(at, wh)
+        steps, share = self._track.feed(at, wh), None
         if not steps:
             return []
         if self._power is not None:
-            steps = shaped(steps, since, self._power, self._refinement)
-            share = self._power.share if len(steps) == 1 else None
+            steps, share = self._power.shaped(steps)
         cuts = [cut for step in steps for cut in self._cutter.add(*step, share)]
         if self._power is not None:
             self._power.begin(steps[-1].at)
@@ -80,9 +77,7 @@ class CounterEnergy:
         self._track.begin_anew()
         self._cutter.begin_anew()
         if self._power is not None:
-            self._power.forget()
-        if self._refinement is not None:
-            self._refinement.begin_anew()
+            self._power.begin_anew()
 
     def forget_future(self, now: float) -> None:
         """Begins anew with what is dated too far ahead of `now`."""
@@ -96,8 +91,6 @@ class CounterEnergy:
         found: dict[str, Any] = {"counter": self._track.state(), "cut": self._cutter.state()}
         if self._power is not None:
             found["power"] = self._power.state()
-        if self._refinement is not None:
-            found["refinement"] = self._refinement.state()
         return found
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -107,8 +100,6 @@ class CounterEnergy:
             self._cutter.restore(state["cut"])
         if self._power is not None and "power" in state and "counter" in state:
             self._power.restore(state["power"])
-        if self._refinement is not None and "refinement" in state:
-            self._refinement.restore(state["refinement"])
 
 
 class PowerEnergy:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from edge_agent.metering.counters import AHEAD_S, COARSE_WH, Step
-from edge_agent.metering.cutter import grid_end
+from edge_agent.metering.cutter import Share, grid_end
 from edge_agent.metering.stored import boundary, instant, number
 
+Noted = tuple[float, float]  # when, and how many watts
 MOST_MARKS = 672  # boundaries that are remembered of one gap: beyond a week energy is spread evenly
 
 
@@ -97,11 +98,6 @@ class PowerShape:
         self.wh = self._unknown_s = 0.0
         self._marks.clear()
 
-    def forget_future(self, now: float) -> None:
-        """What is dated too far ahead of `now` was dated by a wrong clock."""
-        if self._at is not None and self._at > now + AHEAD_S:
-            self.forget()
-
     def state(self) -> list[Any]:
         """What `restore` takes, as JSON has it."""
         return [self._at, self._read_at, self._watts, self.wh, self._unknown_s, *([end, *mark] for end, mark in self._marks.items())]
@@ -156,23 +152,102 @@ class Refinement:
         self._stepped, self.ahead_wh = bool(stepped), number(ahead_wh)
 
 
-def shaped(steps: tuple[Step, ...], since: float | None, power: PowerShape, refinement: Refinement | None) -> tuple[Step, ...]:
-    """A counter's steps, refined by power: what the counter cannot tell, power does, where it was read all the time."""
-    at = steps[-1].at
-    power.until(at)
-    covered = since is not None and power.covers(since)
-    if any(step.energy_wh is None for step in steps):
-        if refinement is not None:
-            refinement.begin_anew()
-        if not covered or since is None:
-            return steps
-        counted = sum(step.energy_wh or 0.0 for step in steps)
-        return (Step(at, max(power.wh, counted), steps[0].note),)
-    if refinement is None or len(steps) > 1:
-        return steps
-    return (steps[0]._replace(energy_wh=refinement.refined(steps[0].energy_wh or 0.0, power.wh, covered)),)
+class PowerBeside:
+    """The power beside a counter: kept at hand, and integrated only while the counter does not tell by itself.
+
+    That is so for a coarse counter always, for another one while it is not read or not believed.
+    """
+
+    __slots__ = ("_latest", "_refinement", "_shape", "_since", "_start", "_wanted")
+
+    def __init__(self, sign: int, step_wh: float, interval_s: int, gap_s: float) -> None:
+        self._shape = PowerShape(sign, interval_s, gap_s)
+        self._refinement = Refinement(step_wh) if step_wh >= COARSE_WH else None
+        self._wanted = self._refinement is not None
+        self._since: float | None = None  # the counter's last step
+        self._start: Noted | None = None  # the power by then
+        self._latest: Noted | None = None  # the power since
+
+    def note(self, at: float, watts: float) -> None:
+        """A reading of the power; a second one without a step of the counter between them shows that the counter is away."""
+        newest = self._latest or self._start
+        if newest is not None and at <= newest[0]:
+            return
+        if not self._wanted and self._latest is not None:
+            self._take_up()
+        self._latest = at, watts
+        if self._wanted:
+            self._shape.note(at, watts)
+
+    def _take_up(self) -> None:
+        self._wanted = True
+        self._shape.forget()
+        if self._start is not None:
+            self._shape.note(*self._start)
+        if self._since is not None:
+            self._shape.begin(self._since)
+        if self._latest is not None:
+            self._shape.note(*self._latest)
+
+    def shaped(self, steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], Share | None]:
+        """The counter's steps, and how their energy flowed. What the counter cannot tell, power does, where it was read all the time."""
+        if not self._wanted:
+            return steps, None
+        at = steps[-1].at
+        self._shape.until(at)
+        covered = self._since is not None and self._shape.covers(self._since)
+        if any(step.energy_wh is None for step in steps):
+            if self._refinement is not None:
+                self._refinement.begin_anew()
+            counted = sum(step.energy_wh or 0.0 for step in steps)
+            steps = (Step(at, max(self._shape.wh, counted), steps[0].note),) if covered else steps
+        elif self._refinement is not None and len(steps) == 1:
+            steps = (steps[0]._replace(energy_wh=self._refinement.refined(steps[0].energy_wh or 0.0, self._shape.wh, covered)),)
+        return steps, self._shape.share if len(steps) == 1 else None
+
+    def begin(self, at: float) -> None:
+        """The counter's step at `at` is done: the next begins."""
+        if self._wanted:
+            self._shape.begin(at)
+            self._wanted = self._refinement is not None
+        self._since, self._start, self._latest = at, self._latest or self._start, None
+
+    def forget(self) -> None:
+        """What was read until now says nothing about what comes."""
+        self._shape.forget()
+        self._since = self._start = self._latest = None
+
+    def begin_anew(self) -> None:
+        """Another counter is read from now on."""
+        self.forget()
+        if self._refinement is not None:
+            self._refinement.begin_anew()
+
+    def forget_future(self, now: float) -> None:
+        """What is dated too far ahead of `now` was dated by a wrong clock."""
+        newest = self._latest or self._start
+        if newest is not None and newest[0] > now + AHEAD_S:
+            self.forget()
+
+    def state(self) -> list[Any]:
+        """What `restore` takes, as JSON has it."""
+        refinement = None if self._refinement is None else self._refinement.state()
+        return [self._wanted, self._since, self._start, self._latest, self._shape.state() if self._wanted else None, refinement]
+
+    def restore(self, state: list[Any]) -> None:
+        """Goes on where `state` was taken."""
+        wanted, since, start, latest, shape, refinement = state
+        self._since = None if since is None else instant(since)
+        self._start, self._latest = _noted(start), _noted(latest)
+        if self._refinement is not None and refinement is not None:
+            self._refinement.restore(refinement)
+        self._wanted = bool(wanted) or self._refinement is not None
+        if shape is not None:
+            self._shape.restore(shape)
 
 
-def refinement_of(step_wh: float) -> Refinement | None:
-    """How a counter of this step is refined; None for one that is fine enough."""
-    return Refinement(step_wh) if step_wh >= COARSE_WH else None
+def _noted(stored: Any) -> Noted | None:
+    if stored is None:
+        return None
+    at, watts = stored
+    return instant(at), number(watts)
