@@ -81,7 +81,7 @@ def _devices(status: Status) -> Iterator[_Family]:
     yield each("poll_failures", "counter", "Polls that the device did not answer.", lambda device: device["failures"])
     durations = each("poll_duration_seconds", "summary", "How long the answered polls took.", lambda device: device["round_trips_s"], "_sum")
     counts = each("poll_duration_seconds", "summary", "", lambda device: device["reads"] - device["failures"], "_count")
-    yield durations._replace(samples=durations.samples + counts.samples)
+    yield durations._replace(samples=[sample for pair in zip(durations.samples, counts.samples, strict=True) for sample in pair])
     yield each("points_absent", "gauge", "Points of the last poll that had no value.", lambda device: device["points_absent"])
 
 

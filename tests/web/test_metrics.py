@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from edge_agent.web.metrics import metrics_text
 from tests.status.examples import device, healthy
@@ -58,13 +58,17 @@ def test_what_is_not_known_is_left_out() -> None:
     assert "oldest_age" not in text
 
 
-def test_openmetrics_names_counters_without_their_suffix_and_ends() -> None:
-    text = metrics_text(healthy(), True)
-    assert "# TYPE edge_agent_device_polls counter\n" in text
-    assert 'edge_agent_device_polls_total{device="grid-meter"} 10\n' in text
+def test_openmetrics_is_read_by_the_strict_parser() -> None:
+    status = healthy()
+    status["devices"].append(device('with "quotes" \\ and\nlines', "silent", "x: no answer"))
+    text = metrics_text(status, True)
     assert text.endswith("\n# EOF\n")
-    families = re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)
-    assert len(families) == len(set(families))
+    families = {family.name: family for family in text_string_to_metric_families(text)}  # type: ignore[no-untyped-call]
+    polls = families["edge_agent_device_polls"]
+    assert polls.type == "counter"
+    assert [sample.value for sample in polls.samples] == [10, 10]
+    assert polls.samples[1].labels == {"device": 'with "quotes" \\ and\nlines'}
+    assert families["edge_agent_device_poll_duration_seconds"].type == "summary"
 
 
 async def test_prometheus_gets_the_format_that_it_asks_for_and_logs_in_by_header() -> None:
