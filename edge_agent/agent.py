@@ -23,6 +23,7 @@ from edge_agent.model.clock import Clock
 from edge_agent.model.errors import ConfigError, EdgeAgentError, HouseMoved
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.shift import EvidenceOfTime, Shift, no_evidence
+from edge_agent.uplink.spread import BacklogStart
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Agent:
         self._reload = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self.shift: Shift | None = None
+        self._backlog_start = BacklogStart()  # to read the site file anew is no reason to wait once more
         self._began = clock.monotonic()
 
     def reload(self) -> None:
@@ -92,7 +94,7 @@ class Agent:
                 ):
                     while not stop.is_set():
                         self._reload.clear()
-                        started = Shift.started(self._site, self._clock, outbox, self._evidence)
+                        started = Shift.started(self._site, self._clock, outbox, self._evidence, self._backlog_start)
                         async with started as self.shift, self._page(self.shift, outbox):
                             await _first_of(stop, self._reload, self.shift.failure)
                             if not stop.is_set():

@@ -41,6 +41,7 @@ from edge_agent.timekeeping.dating import CLOCK, HELD, Dating
 from edge_agent.timekeeping.held import RESOLUTION_S
 from edge_agent.timekeeping.trust import NOBODY, ClockState, Evidence
 from edge_agent.unknown_values import UnknownValues
+from edge_agent.uplink.spread import BacklogStart
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Shift:
         dating: Dating,
         history: History | None = None,
         sent_until: float = 0.0,
+        backlog_start: BacklogStart | None = None,
     ) -> None:
         from edge_agent.building import BuildingKeeper
         from edge_agent.uplink.client import MoostClient
@@ -105,7 +107,7 @@ class Shift:
         memory.remind(self._devices.drivers)
         self._client = MoostClient(site.account, clock)
         self._building = BuildingKeeper(site, clock, self._client, outbox, lambda: self._points.values())
-        self.uploader = Uploader(outbox, self._client, site.upload, clock, site.interval_s)
+        self.uploader = Uploader(outbox, self._client, site.upload, clock, site.interval_s, start=backlog_start)
         question = Question(site.time_zone, site.decisions.interval_timestamp, MOST_DAYS)
         self._check = DailyCheck(self._client, outbox, clock, question, self.uploader.wake)
         self._pending: list[Event] = []
@@ -125,8 +127,10 @@ class Shift:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls, site: Site, clock: Clock, outbox: Outbox, evidence: EvidenceOfTime = no_evidence) -> AsyncIterator[Shift]:
-        """Runs the loops while the block does; leaves everything that was measured on disk."""
+    async def started(
+        cls, site: Site, clock: Clock, outbox: Outbox, evidence: EvidenceOfTime = no_evidence, backlog_start: BacklogStart | None = None
+    ) -> AsyncIterator[Shift]:
+        """Runs the loops while the block does; leaves everything that was measured on disk. `backlog_start` is the one of the shift before."""
         for warning in site.warnings:
             log.warning("%s", warning)
         state = loaded(await outbox.load_state("metering"))
@@ -135,7 +139,7 @@ class Shift:
         slowest_s = max([site.poll_interval_s, *(setup.poll_interval_s for setup in site.devices)])
         dating = Dating(clock, stored_time, _newest_at(state), site.interval_s, slowest_s)
         history = History.restored(loaded(await outbox.load_state(HISTORY_STATE))) if site.web else None
-        shift = cls(site, clock, outbox, state, memory, dating, history, sent_until(await outbox.load_state(RESTORED)))
+        shift = cls(site, clock, outbox, state, memory, dating, history, sent_until(await outbox.load_state(RESTORED)), backlog_start)
         log.info("edge-agent %s: %d devices, building %s, queue %s", __version__, len(site.devices), site.account.building_id, site.database)
         stop = asyncio.Event()
         shift._judge(await evidence())

@@ -87,17 +87,17 @@ class Uploader:
         clock: Clock,
         interval_s: float,
         chance: Callable[[], float] = random.random,
-        start_chance: Callable[[], float] = random.random,
+        start: BacklogStart | None = None,
     ) -> None:
         """`interval_s`: the reporting interval, on whose start the uploads of a fleet are spread.
 
-        `chance` and `start_chance` give [0, 1): the back-off's jitter, and the backlog's random start.
+        `chance` gives [0, 1): the back-off's jitter. `start` says when the backlog may go, also where another uploader began to wait for it.
         """
         self._outbox, self._client, self._settings, self._clock = outbox, client, settings, clock
         self._gate = Gate(clock, chance)
         self._intake = Intake(outbox, clock, Spread(client.account.building_id, interval_s), settings.backfill_after_s)
         self._backlog = self._intake.backlog
-        self._start = BacklogStart(start_chance)
+        self._start = start or BacklogStart()
         self._progress = Progress()
         self._nudge = asyncio.Event()
         self._troubles = Troubles()

@@ -26,6 +26,7 @@ from edge_agent.model.clock import SystemClock
 from edge_agent.model.events import Event
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.uplink.client import MoostAccount, MoostClient
+from edge_agent.uplink.spread import BacklogStart
 from edge_agent.uplink.uploader import Uploader, UploadSettings
 
 SINK = """
@@ -66,7 +67,7 @@ async def agent(folder: Path, url: str, events: list[Event], batch: int) -> floa
     outbox = await Outbox.open(folder / "agent.db")
     await outbox.commit(events, {})
     client = MoostClient(MoostAccount(url, CUSTOMER_ID, BUILDING_ID, CLIENT_ID, CLIENT_SECRET), SystemClock())
-    uploader = Uploader(outbox, client, UploadSettings(batch_size=batch), SystemClock(), 900, start_chance=lambda: 0.0)
+    uploader = Uploader(outbox, client, UploadSettings(batch_size=batch), SystemClock(), 900, start=BacklogStart(lambda: 0.0))
     stop, began = asyncio.Event(), time.perf_counter()
     sending = asyncio.create_task(uploader.run(stop))
     while (await outbox.stats())["waiting"]:

@@ -14,6 +14,7 @@ from edge_agent.model.clock import Clock, ScaledClock
 from edge_agent.model.events import Event
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.uplink.client import MoostAccount, MoostClient, Patience
+from edge_agent.uplink.spread import BacklogStart
 from edge_agent.uplink.uploader import Uploader, UploadSettings
 
 NOON = 1_800_000_000.0 - 1_800_000_000 % 86400 + 43200
@@ -83,7 +84,7 @@ async def rig(
     outbox = await Outbox.open(folder / "queue.db")
     client = MoostClient(account or account_of(cloud), clock, patience)
     try:
-        yield Rig(cloud, outbox, clock, client, Uploader(outbox, client, settings, clock, interval_s, chance, start_chance))
+        yield Rig(cloud, outbox, clock, client, Uploader(outbox, client, settings, clock, interval_s, chance, BacklogStart(start_chance)))
     finally:
         await client.close()
         await outbox.close()

@@ -21,6 +21,7 @@ from pathlib import Path
 from edge_agent.model.clock import ScaledClock
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.uplink.client import MoostAccount, MoostClient
+from edge_agent.uplink.spread import BacklogStart
 from edge_agent.uplink.uploader import Uploader, UploadSettings
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID
 
@@ -28,7 +29,7 @@ async def main(path, url, now, batch):
     clock = ScaledClock(50, float(now))
     outbox = await Outbox.open(Path(path))
     client = MoostClient(MoostAccount(url, CUSTOMER_ID, BUILDING_ID, CLIENT_ID, CLIENT_SECRET), clock)
-    await Uploader(outbox, client, UploadSettings(batch_size=int(batch)), clock, 900, start_chance=lambda: 0.0).run(asyncio.Event())
+    await Uploader(outbox, client, UploadSettings(batch_size=int(batch)), clock, 900, start=BacklogStart(lambda: 0.0)).run(asyncio.Event())
 
 asyncio.run(main(*sys.argv[1:]))
 """

@@ -53,12 +53,13 @@ from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOME
 from edge_agent.model.clock import SystemClock
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.uplink.client import MoostAccount, MoostClient
+from edge_agent.uplink.spread import BacklogStart
 from edge_agent.uplink.uploader import Uploader, UploadSettings
 
 async def main(path, url):
     outbox = await Outbox.open(Path(path))
     client = MoostClient(MoostAccount(url, CUSTOMER_ID, BUILDING_ID, CLIENT_ID, CLIENT_SECRET), SystemClock())
-    uploader = Uploader(outbox, client, UploadSettings(), SystemClock(), 900, start_chance=lambda: 0.0)
+    uploader = Uploader(outbox, client, UploadSettings(), SystemClock(), 900, start=BacklogStart(lambda: 0.0))
     stop = asyncio.Event()
     uploading = asyncio.create_task(uploader.run(stop))
     while uploader.status().stopped_at is None and not uploader.status().accepted_live:

@@ -17,7 +17,7 @@ from edge_agent.model.clock import ScaledClock
 from edge_agent.uplink.choice import FAIR_SHARE
 from edge_agent.uplink.client import CONNECTIONS, Patience
 from edge_agent.uplink.spread import BacklogStart
-from edge_agent.uplink.uploader import UploadSettings
+from edge_agent.uplink.uploader import Uploader, UploadSettings
 from tests.conftest import HandClock, until
 from tests.uplink.rig import NOW, Rig, event, rig
 
@@ -120,8 +120,7 @@ async def test_a_short_outage_does_not_hold_the_backlog_for_long(cloud: LocalClo
     start.draw(60.0, 1000.0)
     assert start.wait_s(1000.0) < 6
     async with rig(cloud, tmp_path, clock=ScaledClock(50, NOW), start_chance=lambda: 0.99) as one, one.running():
-        await one.commit(event("meter", NOW, 1.0))
-        await one.until_sent()
+        await until(lambda: one.uploader._start.drawn)  # there was no backlog at the start
         cloud.fault = failing_once(LIVE, Answer(503))
         await one.commit(event("meter", NOW, 2.0), event("meter", NOW - 3 * DAY, 3.0))
         await one.until_sent()
@@ -209,3 +208,20 @@ async def test_the_count_of_doubles_costs_no_write_of_its_own(cloud: LocalCloud,
         cloud.fault = lambda request: None
         await one.until_sent()
         assert (await one.outbox.stats())["possibly_doubled"] >= 3
+
+
+async def test_a_backlog_that_waited_or_went_before_the_site_was_read_anew_waits_no_second_time(cloud: LocalCloud, tmp_path: Path) -> None:
+    start, clock = BacklogStart(lambda: 0.5), HandClock(NOW)
+    async with rig(cloud, tmp_path, clock=clock) as one:
+        await one.commit(event("meter", NOW - 2 * DAY, 1.0))
+        before = Uploader(one.outbox, one.client, UploadSettings(), clock, 900.0, start=start)
+        one.uploader = before
+        async with one.running():
+            await until(lambda: before.status().backlog_starts_at == NOW + 1800)
+        clock.forward(1000)
+        one.uploader = after = Uploader(one.outbox, one.client, UploadSettings(), clock, 900.0, start=start)
+        async with one.running():
+            await until(lambda: after.status().backlog_starts_at == NOW + 1800)
+            await asyncio.sleep(0.05)
+            clock.forward(801)
+            await one.until_sent()
