@@ -76,9 +76,9 @@ class Intake:
         return chosen
 
     @property
-    def held_back_s(self) -> float:
-        """Seconds until the building's moment in the interval, when live events wait for it."""
-        return self._spread.held_s(self._clock.now()) if self._live else 0.0
+    def held_back_s(self) -> float | None:
+        """Seconds until the building's moment in the interval, for which live events may wait; None without any."""
+        return self._spread.held_s(self._clock.now()) if self._live else None
 
     # the backlog
 

@@ -115,8 +115,8 @@ class Troubles:
         return _longest_ago(one for seq, one in self._by_seq.items() if one.refused and seq not in under_way)
 
     def due_in_s(self, now: float) -> float | None:
-        """Seconds until the next failing one is due that is not due yet."""
-        return min((one.try_at - now for one in self._by_seq.values() if not one.refused and one.try_at > now), default=None)
+        """Seconds until the next failing one is due; None without any."""
+        return min((max(0.0, one.try_at - now) for one in self._by_seq.values() if not one.refused), default=None)
 
 
 def _longest_ago(troubles: Iterable[Trouble]) -> Trouble | None:

@@ -156,14 +156,15 @@ class Uploader:
             while not stop.is_set():
                 self._nudge.clear()
                 self.on_turn()
+                shut = True
                 try:
                     if not loaded:
                         await self._load()
                         loaded = True
-                    await self._step()
+                    shut = await self._step()
                 except StorageError as error:
                     self._gate.fail(Cause.STORAGE, str(error))
-                await self._rest()
+                await self._rest(shut)
         finally:
             stopping.cancel()
             await self._finish()
@@ -176,14 +177,14 @@ class Uploader:
         for known in await self._outbox.troubled():
             self._troubles.set_aside(known.queued, known.kind == "refused", self._clock.monotonic(), known.attempts)
 
-    async def _step(self) -> None:
-        """Draws the conclusions of what is done, then starts what may start."""
+    async def _step(self) -> bool:
+        """Draws the conclusions of what is done, then starts what may start. True when the gate was shut."""
         for task in [task for task in self._jobs if task.done()]:
             await self._conclude(self._jobs.pop(task), task.result())
         await self._settle_in_time()
         if self._gate.wait_s > 0:
             self._intake.stale()  # by then some will be too old for the live call
-            return
+            return True
         await self._intake.take_live(self._in_hand())
         while len(self._jobs) < (1 if self._gate.doubtful else CONNECTIONS):
             job = await self._choice.next(list(self._jobs.values()), self._in_hand(), self._batch_size)
@@ -193,10 +194,11 @@ class Uploader:
         await self._take_ahead()
         if not self._jobs:
             await self._settling.settle()
+        return False
 
-    async def _rest(self) -> None:
+    async def _rest(self, shut: bool) -> None:
         """Until something happens: an answer, new events, the stop, or the time for the next attempt."""
-        delay = self._pause_s()
+        delay = self._pause_s(shut)
         if delay is None:
             await self._nudge.wait()
             return
@@ -207,14 +209,18 @@ class Uploader:
         finally:
             timer.cancel()
 
-    def _pause_s(self) -> float | None:
-        """Seconds to the next thing that time alone brings; None when there is none."""
-        settle_s = None if self._settling.failed else self._settling.due_in_s
-        if self._gate.wait_s > 0:
-            return min(self._gate.wait_s, self._gate.wait_s if settle_s is None else settle_s)
+    def _pause_s(self, shut: bool) -> float | None:
+        """Seconds to the next thing that time alone brings; None when there is none.
+
+        What has become due since the step looked counts, too, when nothing is under way whose end would bring another step.
+        """
         now = self._clock.monotonic()
-        start_s = self._start.wait_s(now) if self._backlog else 0.0
-        ahead = [self._intake.held_back_s or None, start_s or None, self._troubles.due_in_s(now), settle_s]
+        ahead = [None if self._settling.failed else self._settling.due_in_s]
+        if shut:
+            ahead.append(self._gate.wait_s)
+        else:
+            waiting = [self._intake.held_back_s, self._start.wait_s(now) if self._backlog else None, self._troubles.due_in_s(now)]
+            ahead += [seconds for seconds in waiting if seconds or not self._jobs]
         return min((max(0.001, seconds) for seconds in ahead if seconds is not None), default=None)
 
     async def _finish(self) -> None:

@@ -63,9 +63,9 @@ def stuck_uploader(one: Shift) -> Callable[[], None]:
     go_on = asyncio.Event()
     before = one.uploader._step
 
-    async def step() -> None:
+    async def step() -> bool:
         await go_on.wait()
-        await before()
+        return await before()
 
     one.uploader._step = step  # type: ignore[method-assign]
     return go_on.set

@@ -81,6 +81,7 @@ async def test_after_an_outage_the_newest_goes_at_once_and_the_backlog_at_its_mo
         for hour in range(1, 11):
             clock.forward(HOUR)
             await one.commit(event("meter", clock.now(), hour))
+        clock.forward(1200)
         await until(lambda: one.uploader.status().stopped_at is not None)
         cloud.start()
         clock.forward(3)
@@ -113,6 +114,25 @@ async def test_a_backlog_found_at_the_start_waits_and_one_that_comes_later_does_
             await one.until_sent()
             await one.commit(event("slow-meter", NOW - 2 * DAY, 3.0), event("slow-meter", NOW - DAY - HOUR, 4.0))
             await one.until_sent()
+
+
+class TickingClock(HandClock):
+    """Whoever looks twice sees time that has passed in between."""
+
+    def monotonic(self) -> float:
+        self.forward(0.01)
+        return self.elapsed
+
+
+@pytest.mark.parametrize("looks", range(1, 13))
+async def test_what_becomes_due_between_two_looks_at_the_clock_is_not_overslept(cloud: LocalCloud, tmp_path: Path, looks: int) -> None:
+    clock = TickingClock(NOW)
+    async with rig(cloud, tmp_path, clock=clock, start_chance=lambda: looks * 0.01 / 3600) as one:
+        await one.commit(event("meter", NOW - 2 * DAY, 1.0))
+        async with one.running(), asyncio.timeout(10):
+            while (await one.outbox.stats())["waiting"]:
+                clock.forward(0.01)
+                await asyncio.sleep(0.01)
 
 
 async def test_a_short_outage_does_not_hold_the_backlog_for_long(cloud: LocalCloud, tmp_path: Path) -> None:
