@@ -17,6 +17,7 @@ KEPT_BY = {
     ],
     "A power cut at any moment takes nothing that was stored.": [
         "outbox/test_power_cuts.py::test_what_was_told_to_be_stored_or_taken_out_is",
+        "outbox/test_torn_writes.py::test_what_was_told_is_there_whatever_was_torn",
         "outbox/test_power_cuts.py::test_a_migration_is_done_or_not_begun",
         "end_to_end/test_disk.py::test_power_cuts_cost_the_agent_no_interval_and_double_little",
     ],

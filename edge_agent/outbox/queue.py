@@ -142,8 +142,8 @@ class Queue:
         for event in events:
             if not math.isfinite(event.value):
                 raise ValueError(f"{event.device_id} {event.type}: {event.value} is no value for the cloud")
-        if self._space.keep_reserve():
-            log.info("%s: the disk has space again", self.path)
+        if changed := self._space.keep_reserve():
+            log.warning("%s: %s", self.path, changed)
             self._full.clear()
         with self.transaction():
             if events:
@@ -204,7 +204,7 @@ class Queue:
         """Gives the reserve back on a full disk; False when that was done before."""
         released = self._space.release_reserve()
         if released:
-            log.error("%s: the disk is full; the reserve of the queue is in use. Make room on the file system of %s", self.path, self.path.parent)
+            log.error("%s: the disk is full; the queue makes do with its reserve. Make room on the file system of %s", self.path, self.path.parent)
         return released
 
     def state(self, key: str) -> str | None:

@@ -20,7 +20,7 @@ class Reserve:
 
     def keep(self) -> bool:
         """Makes the file where it is missing and the file system has the space to spare; True when it was made."""
-        if self.there or not self._is_space():
+        if self.there or self.free() < self._size + _LEFT_FREE:
             return False
         try:
             handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -40,12 +40,13 @@ class Reserve:
         self._remove()
         return released
 
-    def _is_space(self) -> bool:
+    def free(self) -> int:
+        """Bytes that are left on the file system; 0 where nobody can say."""
         try:
             disk = os.statvfs(self.path.parent)
         except OSError:
-            return False
-        return disk.f_bavail * disk.f_frsize >= self._size + _LEFT_FREE
+            return 0
+        return disk.f_bavail * disk.f_frsize
 
     def _remove(self) -> None:
         with contextlib.suppress(OSError):  # then there is nothing to give back

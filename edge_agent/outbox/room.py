@@ -15,7 +15,7 @@ from edge_agent.outbox.thinning import HOUR_S, thinned
 OLD_S = 86400  # what is younger, before the newest event, is never merged: it may go live yet
 _LETTERS_AT_ONCE = 100
 _EVENTS_AT_ONCE = 1000
-_ROWS_AT_ONCE = 4000  # looked at for merging: some hours of a large house
+_ROWS_AT_ONCE = 2000  # looked at for merging: some hours of a large house
 _MERGED_TO = "merged_to"  # the place up to which the backlog has been merged
 
 _OLDEST_LETTERS = "SELECT seq FROM dead ORDER BY buried_at, seq LIMIT ?"

@@ -12,8 +12,9 @@ from pathlib import Path
 from edge_agent.outbox import reserve
 from edge_agent.outbox.reserve import Reserve
 
-_LOG = 4 * 1024 * 1024
+_LOG = 2 * 1024 * 1024
 _LOG_IN_NEED = 25  # pages between two checkpoints while the disk is full
+_LEAST = 64  # pages that the file may always have
 
 
 class Space:
@@ -40,21 +41,28 @@ class Space:
         return self._bound != self._usual
 
     def release_reserve(self) -> bool:
-        """The disk is full: gives the reserve back and holds the file at its size. False when there is none to give."""
+        """The disk is full: gives the reserve back and holds the file at its size. False when there is none, and nothing more to do."""
         if not self._reserve.release():
             return False
-        pages = self._db.execute("PRAGMA page_count").fetchone()[0]
-        self._bound = min(self._usual or 1 << 62, int(pages) * self._page + reserve.SIZE // 2)
-        self._bound_log(_LOG_IN_NEED)
+        self._tighten(reserve.SIZE // 2)
         return True
 
-    def keep_reserve(self) -> bool:
-        """Makes the reserve where it is missing and there is space again; True when that ends a need."""
-        made, was_in_need = self._reserve.keep(), self.in_need
-        if made:
+    def keep_reserve(self) -> str | None:
+        """Makes the reserve where it is missing, as soon as there is space for it; what has changed by that, None when nothing."""
+        if self._reserve.keep():
+            changed = "the disk has space again" if self.in_need else None
             self._bound = self._usual
             self._bound_log(self._log // self._page // 2)
-        return made and was_in_need
+            return changed
+        if self._reserve.there or self.in_need:
+            return None
+        self._tighten((self._reserve.free() - reserve.SIZE // 2) // 2)
+        return "the disk is nearly full, without space for a reserve; the queue hardly grows any more"
+
+    def _tighten(self, growth: int) -> None:
+        pages = int(self._db.execute("PRAGMA page_count").fetchone()[0])
+        self._bound = min(self._usual or 1 << 62, max(_LEAST * self._page, pages * self._page + growth))
+        self._bound_log(_LOG_IN_NEED)
 
     def _bound_log(self, pages: int) -> None:
         """Checkpoints after so many pages, for `max_size` of SQLite's own knows nothing of the log."""

@@ -67,7 +67,7 @@ async def test_full_disk_stops_nothing_and_is_told_once(gateway: Gateway, cloud:
             await until(lambda: len(energies(cloud, "grid-meter")) >= 2, 60)
             filler = fill(disk)
             known = len(energies(cloud, "grid-meter"))
-            await until(lambda: "the reserve of the queue is in use" in gateway.logged, 60)
+            await until(lambda: "the queue makes do with its reserve" in gateway.logged, 60)
             await until(lambda: len(energies(cloud, "grid-meter")) >= known + 4, 60)
             assert gateway.process is not None
             assert gateway.process.returncode is None

@@ -152,7 +152,7 @@ async def test_a_full_disk_stops_neither_acknowledging_nor_storing(disk: Path, c
     finally:
         await outbox.close()
     said = [record.getMessage() for record in caplog.records]
-    assert sum("the reserve of the queue is in use. Make room" in line for line in said) == 1
+    assert sum("the queue makes do with its reserve. Make room" in line for line in said) == 1
     assert said[-1].endswith("the disk has space again")
     assert len(said) <= 4, said
 
@@ -186,5 +186,22 @@ async def test_what_waits_together_on_a_full_disk_is_stored_together(disk: Path)
         fill(disk)
         await asyncio.gather(*(outbox.commit(closing(interval), {}) for interval in range(2, 150)))
         assert (await outbox.stats())["waiting"] == 149 * PER_CLOSING
+    finally:
+        await outbox.close()
+
+
+async def test_after_a_restart_on_a_full_disk_the_queue_makes_its_own_room(disk: Path) -> None:
+    """There is no reserve left then: what comes in takes the place of what is old."""
+    outbox = await Outbox.open(disk / "q.db", rules=RULES)
+    await commit_all(outbox, range(1, 400))
+    await outbox.close()
+    (disk / "q.db.reserve").unlink()
+    fill(disk, leave=300_000)
+    outbox = await Outbox.open(disk / "q.db", rules=RULES)
+    try:
+        await commit_all(outbox, range(400, 1200))
+        stats = await outbox.stats()
+        assert stats["merged"] > 0
+        assert stats["waiting"] + stats["merged"] + stats["dropped"] == 1199 * PER_CLOSING
     finally:
         await outbox.close()
