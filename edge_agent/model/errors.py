@@ -11,6 +11,7 @@
     ├── StorageError       the operator: the queue's file or folder cannot be used
     │   ├── StorageFull        the disk has no space left
     │   └── StorageDamaged     the file's content is broken
+    ├── HouseMoved         the operator: the house went to another gateway
     └── AgentBusy          the operator: another agent holds the state folder
 
 What the cloud says to an event is no error but a verdict: see `edge_agent.uplink.client`.
