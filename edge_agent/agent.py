@@ -23,6 +23,7 @@ from edge_agent.model.clock import Clock
 from edge_agent.model.errors import ConfigError, EdgeAgentError, HouseMoved
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.shift import EvidenceOfTime, Shift, no_evidence
+from edge_agent.shift.answers import Answers
 from edge_agent.uplink.spread import BacklogStart
 
 log = logging.getLogger(__name__)
@@ -115,16 +116,16 @@ class Agent:
         return self._clock.monotonic() - self._began
 
     async def _answer_read(self, request: dict[str, Any]) -> Answer:
-        return {"devices": await self._working_shift.read_now(str(request.get("device") or ""))}
+        return {"devices": await self._answers.read_now(str(request.get("device") or ""))}
 
     async def _answer_status(self, _: dict[str, Any]) -> Answer:
-        return {**await self._working_shift.status(self._uptime_s())}
+        return {**await self._answers.status(self._uptime_s())}
 
     async def _answer_record(self, request: dict[str, Any]) -> Answer:
-        return await self._working_shift.record(str(request.get("device")), float(request.get("seconds") or 0), bool(request.get("anonymous")))
+        return await self._answers.record(str(request.get("device")), float(request.get("seconds") or 0), bool(request.get("anonymous")))
 
     async def _answer_plan(self, request: dict[str, Any]) -> Answer:
-        return {"devices": await self._working_shift.plans(str(request.get("device") or ""))}
+        return {"devices": await self._answers.plans(str(request.get("device") or ""))}
 
     async def _answer_reload(self, request: dict[str, Any]) -> Answer:
         """Answers when the site file is in force, or was refused."""
@@ -138,10 +139,10 @@ class Agent:
         return {"taken": self.shift is not before}
 
     async def _answer_verify(self, request: dict[str, Any]) -> Answer:
-        return await self._working_shift.verify(int(request.get("days") or 1))
+        return await self._answers.verify(int(request.get("days") or 1))
 
     async def _answer_balance(self, request: dict[str, Any]) -> Answer:
-        return await self._working_shift.check_balance(float(request.get("seconds") or 0))
+        return await self._answers.check_balance(float(request.get("seconds") or 0))
 
     def _answer_backup(self, outbox: Outbox) -> Handler:
         """A copy of the queue in the state folder, until the command that asked for it has read it."""
@@ -156,10 +157,10 @@ class Agent:
         return answer
 
     @property
-    def _working_shift(self) -> Shift:
+    def _answers(self) -> Answers:
         if self.shift is None:
             raise EdgeAgentError("the agent is starting; ask again in a moment")
-        return self.shift
+        return self.shift.answers
 
     def _answer_queue(self, outbox: Outbox) -> Handler:
         async def answer(request: dict[str, Any]) -> Answer:

@@ -33,10 +33,10 @@ async def shown(settings: WebSettings, shift: Shift, outbox: Outbox, clock: Cloc
         return count
 
     sources = Sources(
-        status=lambda: shift.status(uptime_s()),
-        charts=shift.charts,
-        device=shift.last_reading,
-        check=lambda: shift.check_balance(CHECK_S),
+        status=lambda: shift.answers.status(uptime_s()),
+        charts=shift.answers.charts,
+        device=shift.answers.last_reading,
+        check=lambda: shift.answers.check_balance(CHECK_S),
         dead_letters=lambda: outbox.dead_letters(_LETTERS),
         retry=retry,
     )

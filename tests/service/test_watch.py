@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent import service, shift
+from edge_agent import service
 from edge_agent.agent import Agent
 from edge_agent.config import load_site
 from edge_agent.demo.cloud import LocalCloud
 from edge_agent.model.clock import SystemClock
 from edge_agent.service import Watch
-from edge_agent.shift import Shift
+from edge_agent.shift import Shift, shift
 from edge_agent.systemd import Service
 from tests.conftest import until
 from tests.end_to_end.gateway import SDM630, Gateway, meter
@@ -54,7 +54,7 @@ async def watched(folder: Path) -> AsyncIterator[tuple[Agent, Path]]:
 def blocked_queue(one: Shift) -> Callable[[], None]:
     """The queue's thread waits, as for a disk that does not answer."""
     go_on = threading.Event()
-    waiting = asyncio.create_task(one._outbox.call(lambda _: go_on.wait()))
+    waiting = asyncio.create_task(one.outbox.call(lambda _: go_on.wait()))
     waiting.add_done_callback(lambda _: None)
     return go_on.set
 
@@ -73,16 +73,16 @@ def stuck_uploader(one: Shift) -> Callable[[], None]:
 
 def stuck_polling(one: Shift) -> Callable[[], None]:
     """What runs in the polling loop itself waits for something that does not come."""
-    clock, go_on = one._clock, asyncio.Event()
+    clock, go_on = one.clock, asyncio.Event()
 
     class Stuck(SystemClock):
         async def sleep(self, seconds: float) -> None:
             await go_on.wait()
 
-    one._clock = Stuck()
+    one.clock = Stuck()
 
     def heal() -> None:
-        one._clock = clock
+        one.clock = clock
         go_on.set()
 
     return heal
