@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edge_agent.codec.human import counted
+from edge_agent.codec.human import age_text, counted
 from edge_agent.status.document import Advice, Device, Health, Status
 from edge_agent.status.updates import update_advice
 
@@ -33,7 +33,7 @@ def advice(status: Status) -> list[Advice]:
 def health(status: Status) -> Health:
     """`failing`: nothing is read or nothing can be stored. `degraded`: some of it is lost or late. Else `healthy`."""
     started = status["uptime_s"] > STARTING_S
-    if status["storage_failed"] or (started and status["devices"] and all(device["state"] == "silent" for device in status["devices"])):
+    if status["storage_failed"] or (started and status["devices"] and all(device["state"] in ("silent", "stale") for device in status["devices"])):
         return "failing"
     return "degraded" if any(one["problem"] for one in status["advice"]) else "healthy"
 
@@ -64,8 +64,12 @@ def _devices(status: Status) -> Iterator[Advice]:
 def _device(device: Device) -> Iterator[Advice]:
     if device["state"] == "silent":
         yield _problem(device["id"], device["error"].removeprefix(f"{device['id']}: "))
+    if device["state"] == "stale":
+        yield _problem(
+            device["id"], f"its polls no longer end, the last did {age_text(device['polled_s'] or 0)} ago; look at the line, and at the log"
+        )
     for value in device["values"]:
-        if device["state"] != "silent" and value["value"] is None and value["quality"] not in ("ok", "not available"):
+        if device["state"] in ("ok", "partial") and value["value"] is None and value["quality"] not in ("ok", "not available"):
             yield _problem(device["id"], f"no {value['quantity']} of {value['meter_point']}: {value['reason'] or value['quality']}")
     for finding in device["findings"]:
         yield _problem(device["id"], finding.removeprefix(f"{device['id']}: "))

@@ -7,7 +7,8 @@ from typing import Literal, TypedDict
 from edge_agent.outbox.rows import Stats
 
 Health = Literal["healthy", "degraded", "failing"]
-DeviceState = Literal["ok", "partial", "silent", "waiting"]  # all read; some points failed; nothing read; not asked yet
+# all read; some points failed; nothing read; its polls no longer end; not asked yet
+DeviceState = Literal["ok", "partial", "silent", "stale", "waiting"]
 
 
 class Advice(TypedDict):
@@ -55,6 +56,7 @@ class Device(TypedDict):
     failures: int  # of these
     round_trips_s: float  # how long the others took together
     failing_s: float | None
+    polled_s: float | None  # since its newest poll ended
     points_absent: int
     values: list[Value]
     findings: list[str]  # what stands against its values

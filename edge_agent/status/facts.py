@@ -17,10 +17,11 @@ class DeviceFacts:
     failures: int = 0
     round_trips_s: float = 0.0  # of the polls that were answered
     failing_since: float | None = None
+    polled_at: float | None = None  # monotonic: when the newest poll ended
 
     def note(self, sample: Sample, now: float) -> None:
         """Takes a poll's sample at `now` (monotonic)."""
-        self.sample = sample
+        self.sample, self.polled_at = sample, now
         self.reads += 1
         newest = max((reading.at for reading in sample.readings.values() if reading.value is not None), default=None)
         if newest is not None:

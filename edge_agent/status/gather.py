@@ -21,6 +21,8 @@ from edge_agent.status.seen import Seen
 from edge_agent.timekeeping.trust import ClockState
 from edge_agent.uplink.uploader import UploadStatus
 
+_PATIENCE_S = 60.0  # with a device that means nothing for the house
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -122,15 +124,16 @@ def _clock(clock: ClockState) -> ClockFacts:
 def _device(known: Known, setup: DeviceSetup) -> Device:
     facts = known.seen.devices[setup.id]
     sample = facts.sample
-    points = {point.id for point in known.points}
-    rows = tuple(row for row in known.rows[setup.id] if row.meter_point_id in points)
+    polled_s = None if facts.polled_at is None else known.monotonic - facts.polled_at
+    own = [point for point in known.points if point.device_id == setup.id]
+    rows = tuple(row for row in known.rows[setup.id] if row.meter_point_id in {point.id for point in own})
     values = [] if sample is None or sample.error else _values(rows, sample)
     return Device(
         id=setup.id,
         name=setup.name,
         profile=setup.profile.name,
         address=address_of(setup),
-        state=_state(sample, values),
+        state=device_state(sample, values, polled_s or 0.0, _patience_s(own, setup)),
         error=sample.error if sample else "",
         read_at=facts.read_at,
         age_s=None if facts.read_at is None else round(max(0.0, known.now - facts.read_at), 1),
@@ -139,6 +142,7 @@ def _device(known: Known, setup: DeviceSetup) -> Device:
         failures=facts.failures,
         round_trips_s=round(facts.round_trips_s, 4),
         failing_s=None if facts.failing_since is None else round(known.monotonic - facts.failing_since, 1),
+        polled_s=None if polled_s is None else round(polled_s, 1),
         points_absent=sum(reading.value is None for reading in sample.readings.values()) if sample else 0,
         values=values,
         findings=list(known.findings.get(setup.id, ())),
@@ -160,9 +164,17 @@ def _values(rows: tuple[Meaning, ...], sample: Sample) -> list[Value]:
     ]
 
 
-def _state(sample: Sample | None, values: Sequence[Value]) -> DeviceState:
+def _patience_s(points: Sequence[MeterPoint], setup: DeviceSetup) -> float:
+    """How long the next poll of a device may take to end."""
+    return setup.poll_interval_s + max((point.offline_after_s for point in points), default=_PATIENCE_S)
+
+
+def device_state(sample: Sample | None, values: Sequence[Value], polled_s: float, patience_s: float) -> DeviceState:
+    """How a device stands whose newest poll ended `polled_s` ago; what takes longer than `patience_s` hangs."""
     if sample is None:
         return "waiting"
+    if polled_s > patience_s:
+        return "stale"
     if sample.error:
         return "silent"
     known = (Quality.OK.value, Quality.NOT_AVAILABLE.value)  # what a device says it has not is no fault

@@ -86,7 +86,7 @@ def _devices(status: Status) -> Iterator[_Family]:
 
 
 def _up(device: Device) -> float | None:
-    return None if device["state"] == "waiting" else float(device["state"] != "silent")
+    return None if device["state"] == "waiting" else float(device["state"] not in ("silent", "stale"))
 
 
 def _house(status: Status) -> Iterator[_Family]:

@@ -25,6 +25,7 @@ def device(name: str = "grid-meter", state: DeviceState = "ok", error: str = "")
         failures=1 if error else 0,
         round_trips_s=0.125,
         failing_s=90.0 if error else None,
+        polled_s=4.0,
         points_absent=0,
         values=[] if error else [value],
         findings=[],

@@ -84,3 +84,12 @@ def test_problems_of_the_building_degrade() -> None:
     status["building_problems"] = ["prices of prices.json: there is no such file"]
     assert said(judged(status)) == [("building", "prices of prices.json: there is no such file")]
     assert status["health"] == "degraded"
+
+
+def test_device_whose_polls_hang_is_a_problem() -> None:
+    status = healthy()
+    status["devices"] += [{**device("hybrid", "stale"), "polled_s": 95.0}]
+    assert said(judged(status)) == [("hybrid", "its polls no longer end, the last did 95 s ago; look at the line, and at the log")]
+    assert status["health"] == "degraded"
+    status["devices"] = status["devices"][1:]
+    assert judged(status)["health"] == "failing"

@@ -6,7 +6,7 @@ import { element, energy, marked, moment, role, span, useZone, watts } from "./w
 
 const by = (id) => document.getElementById(id);
 const HEALTH = { healthy: "All is well", degraded: "Needs a look", failing: "Not working" };
-const STATES = { ok: "read", partial: "incomplete", silent: "silent", waiting: "waiting" };
+const STATES = { ok: "read", partial: "incomplete", silent: "silent", stale: "its polls no longer end", waiting: "waiting" };
 const UPDATES = { judging: "proves itself", confirmed: "has proved itself", "rolled-back": "was taken back", stuck: "does not work" };
 let status = null;
 let charts = null;
