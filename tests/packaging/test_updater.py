@@ -223,6 +223,20 @@ def test_power_cuts_on_the_way_back_do_not_stop_it(fleet: list[Gateway]) -> None
     on_all(fleet, story)
 
 
+def test_updater_updates_itself_together_with_the_agent(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        before = gateway.installed()
+        gateway.operator.release_updater("99.0")
+        gateway.operator.release("crash")
+        assert gateway.look()["result"] == "ok"
+        assert gateway.run("dpkg-query -W -f '${Version}' edge-agent-updater").stdout == "99.0"
+        assert gateway.settled()["state"] == "rolled-back"
+        assert gateway.installed() == gateway.running() == before
+        gateway.run("systemctl is-active edge-agent-update.timer edge-agent-gate.path")
+
+    on_all(fleet, story)
+
+
 def test_disabled_service_is_updated_and_left_alone(fleet: list[Gateway]) -> None:
     def story(gateway: Gateway) -> None:
         gateway.run("systemctl disable --now edge-agent")

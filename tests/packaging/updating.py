@@ -38,7 +38,7 @@ class Operator:
         self.debs, self.repository, self.key = folder / "DEBS", folder / "REPOSITORY", folder / "KEY"
         self.repository.mkdir(parents=True)
         self.debs.mkdir()
-        self._phases: dict[str, int] = {}
+        self._phases: dict[tuple[str, str], int] = {}
         self._number = 0
         self._published_s = 0.0
         self.command("key", "KEY")
@@ -57,6 +57,15 @@ class Operator:
         folder.mkdir(exist_ok=True)
         return version, dummy_deb(folder, version, broken)
 
+    def release_updater(self, version: str) -> None:
+        """Puts a later version of the updater into the repository, to be published with the next agent."""
+        root = self.folder / "updater"
+        subprocess.run(["dpkg-deb", "--raw-extract", str(self.updater()), str(root)], check=True)
+        control = root / "DEBIAN/control"
+        control.write_text(re.sub(r"(?m)^Version: .*", f"Version: {version}", control.read_text()))
+        subprocess.run(["dpkg-deb", "--root-owner-group", "--build", str(root), str(self.debs)], check=True, capture_output=True)
+        self._phases["edge-agent-updater", version] = 100
+
     def updater(self) -> Path:
         """The updater for this operator's gateways."""
         command = [str(PACKAGING / "updater" / "build"), str(self.folder), ADDRESS, str(self.key / "repository.gpg")]
@@ -73,10 +82,10 @@ class Operator:
         shutil.move(deb, self.debs)
         self.phase(version, percent)
 
-    def phase(self, version: str, percent: int) -> None:
+    def phase(self, version: str, percent: int, package: str = "edge-agent") -> None:
         """Publishes with another share for a version."""
-        self._phases[version] = percent
-        lines = [f"edge-agent {name} {share}\n" for name, share in self._phases.items()]
+        self._phases[package, version] = percent
+        lines = [f"{name} {number} {share}\n" for (name, number), share in self._phases.items()]
         (self.debs / "phases").write_text("".join(lines))
         self.publish()
 
