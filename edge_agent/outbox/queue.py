@@ -39,6 +39,7 @@ _PUT = "INSERT INTO events (seq, series, at, value) VALUES (?, ?, ?, ?)"
 _LIVE = "SELECT seq, series, at, value FROM events WHERE seq >= ? AND at >= ? AND seq NOT IN (SELECT seq FROM troubled) ORDER BY seq LIMIT ?"
 _OLD = "SELECT seq, series, at, value FROM events WHERE seq > ? AND at < ? AND seq NOT IN (SELECT seq FROM troubled) ORDER BY seq LIMIT ?"
 _SENT_AHEAD = "SELECT device_id, type, max(sent_at) FROM series WHERE sent_at IS NOT NULL GROUP BY device_id, type"
+_NOTE_SENT_AHEAD = "UPDATE series SET sent_at = max(ifnull(sent_at, 0), ?) WHERE device_id = ? AND type = ?"
 _SINCE = "SELECT seq, series, at FROM events WHERE at >= ?"
 
 
@@ -289,9 +290,14 @@ class Queue:
             counters.count(self._db, "accepted_historical" if historical else "accepted_live", len(taken))
             remembered = [queued for queued in taken if queued.names[2:] in self._rules.remembered]
             sent.note(self._db, [(queued.at, self._series[queued.names], queued.value) for queued in remembered])
-            for queued in taken if not historical else ():
-                if queued.promoted:
-                    self._db.execute("UPDATE series SET sent_at = ? WHERE device_id = ? AND type = ?", (queued.at, *queued.key))
+            if not historical:
+                self._note_sent_ahead(taken)
+
+    def _note_sent_ahead(self, taken: Sequence[Queued]) -> None:
+        """What went live before older events that wait or may come back: none of those is the newest any more, also after a restart."""
+        oldest = self._db.execute("SELECT min(seq) FROM events").fetchone()[0]
+        ahead = [queued for queued in taken if self._dead or (oldest is not None and oldest < queued.seq)]
+        self._db.executemany(_NOTE_SENT_AHEAD, [(queued.at, *queued.key) for queued in ahead])
 
     def set_aside(self, queued: Queued, kind: Kind, status: int, reason: str, at: float) -> None:
         """It stays in the queue, but behind the others: `troubled` lists it, the takes leave it out."""

@@ -100,6 +100,20 @@ def test_what_is_older_than_a_value_already_sent_live_is_never_promoted(tmp_path
     queue.close()
 
 
+@pytest.mark.parametrize("back_from_the_dead", [False, True])
+def test_what_waits_behind_a_live_value_that_was_sent_is_not_promoted_after_a_restart(tmp_path: Path, back_from_the_dead: bool) -> None:
+    with Queue.opened(tmp_path / "q.db") as queue:
+        queue.put([event("a", 100)], {})
+        if back_from_the_dead:
+            queue.bury(queue.take_old(5000, 5000, 1)[0], 400, "bad", 1.0)
+        queue.put([event("a", 6000)], {})
+        queue.accept(queue.take_live(5000, 0, 10), historical=False)
+    with Queue.opened(tmp_path / "q.db") as queue:
+        queue.retry_dead()
+        assert queue.take_live(5000, 0, 10) == []
+        assert [queued.at for queued in queue.take_old(5000, 0, 10)] == [100]
+
+
 def test_a_clock_set_back_finds_the_live_events_again(tmp_path: Path) -> None:
     with Queue.opened(tmp_path / "q.db") as queue:
         queue.put([event("a", at) for at in (100, 5000, 9000)], {})
