@@ -62,6 +62,9 @@ class Agent:
         if (site.database, site.max_size) != (self._site.database, self._site.max_size):
             log.error("storage: cannot change while the agent runs; restart it. The site file from before stays in force")
             return
+        if _building(site) != _building(self._site):
+            log.error("moost: another building has another queue; restart the agent for it. The site file from before stays in force")
+            return
         if self.shift is not None and self.shift.holds_unstored:
             log.error("the site file was not taken over: the queue cannot be written, and what is held in memory would be lost")
             return
@@ -73,9 +76,8 @@ class Agent:
         """Runs until `stop` is set. Raises AgentBusy when another agent runs, StorageError when there is no queue to write."""
         folder = self._site.database.parent
         with state_lock(folder):
-            account = self._site.account
-            building = f"{account.customer_id}/{account.building_id}"
-            outbox = await Outbox.open(self._site.database, self._site.max_size, queue_rules(self._site.decisions), building)
+            rules = queue_rules(self._site.decisions)
+            outbox = await Outbox.open(self._site.database, self._site.max_size, rules, _building(self._site))
             try:
                 if (moved := await outbox.load_state(MOVED)) is not None:
                     raise HouseMoved(moved_text(self._site.database, moved))
@@ -173,6 +175,11 @@ class Agent:
             return result
 
         return answer
+
+
+def _building(site: Site) -> str:
+    """Whose events a queue holds."""
+    return f"{site.account.customer_id}/{site.account.building_id}"
 
 
 async def _first_of(stop: asyncio.Event, reload: asyncio.Event, failure: asyncio.Future[None]) -> None:

@@ -128,14 +128,17 @@ async def test_queue_of_another_building_is_set_aside_and_nothing_of_it_is_sent(
     async with running(gateway):
         await until(lambda: energies(cloud, "grid-meter"), 60)
         cloud.stop()
-        await asyncio.sleep(5)
+        gateway.site.write_text(gateway.site.read_text().replace(BUILDING_ID, "ANOTHER-HOUSE"))
+        assert gateway.process is not None
+        gateway.process.send_signal(signal.SIGHUP)
+        await until(lambda: "another building has another queue; restart the agent for it" in gateway.logged, 30)
+        await asyncio.sleep(3)
         await gateway.stop(30)
     database = gateway.folder / "state" / "edge-agent.db"
     with Queue.opened(database) as queue:
         assert queue.stats()["waiting"] > 0
     cloud.start()
     before = cloud.received()
-    gateway.site.write_text(gateway.site.read_text().replace(BUILDING_ID, "ANOTHER-HOUSE"))
     async with running(gateway):
         await until(lambda: "this queue is of building" in gateway.logged, 60)
         await asyncio.sleep(3)
