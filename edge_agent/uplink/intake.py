@@ -50,6 +50,9 @@ class Intake:
 
     async def take_live(self, in_hand: Iterable[Part]) -> None:
         """Looks into the queue for live events, when it may hold others than are in memory."""
+        old_before = self._clock.now() - self._live_for_s
+        if any(queue[0].at < old_before and not queue[0].promoted for queue in self._live.values()):
+            self.stale()  # they have become old in memory
         if not (self.live_stale or (self._live_more and sum(map(len, self._live.values())) < TAKE // 30)):
             return
         now = self._clock.now()
