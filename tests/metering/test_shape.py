@@ -107,7 +107,7 @@ def test_a_gap_in_which_no_power_was_read_is_spread_evenly() -> None:
 def test_where_a_counter_begins_anew_power_tells_what_nobody_counted() -> None:
     polls: list[Poll] = [(second, 500_000 + second / 10 if second < 450 else 3 + (second - 450) / 10, 360.0) for second in range(0, 1801, 10)]
     found = energies(1, polls)
-    assert values(found) == pytest.approx([90, 90], abs=1.1)
+    assert values(found) == pytest.approx([90, 90], abs=0.1)
     assert "the counter fell" in found[0].reason
     assert found[0].estimated
 
