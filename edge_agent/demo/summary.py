@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_agent.demo.devices import CHARGED, DISCHARGED, HEAT_PUMP_ELECTRICAL, METER_EXPORT, METER_IMPORT, PV_TOTAL
+from edge_agent.demo.devices import HEAT_PUMP_ELECTRICAL, METER_EXPORT, METER_IMPORT
 from edge_agent.demo.house import Flows, watt_hours
 from edge_agent.demo.ledger import NOTE_EVERY_S
 from edge_agent.demo.mqtt_devices import CHARGER_TOTAL, PLUG_TOTAL, TELE_PERIOD_S
@@ -39,18 +39,22 @@ class Account:
         return math.floor(wh / self.step_wh) * self.step_wh if self.step_wh else wh
 
 
-_PV = (lambda flows: flows.pv, PV_TOTAL, 100)
+def _refined(device_id: str, event_type: str, direction: str, flow: Callable[[Flows], int]) -> Account:
+    """Of a counter of 100 Wh steps, between which the agent goes on by the power beside it: compared with what flowed."""
+    return Account(device_id, event_type, direction, flow, integrated=flow)
+
+
 _IMPORT = (lambda flows: flows.grid_import, METER_IMPORT, 1)
 _EXPORT = (lambda flows: flows.grid_export, METER_EXPORT, 1)
 ACCOUNTS = (
     Account("grid-meter", "ENERGY_CONSUMPTION", "imported", *_IMPORT),
-    Account("hybrid.pv", "ENERGY_GENERATION", "generated", *_PV),
-    Account("hybrid.battery", "ENERGY_IMPORT", "charged", lambda flows: flows.battery_charge, CHARGED, 100),
-    Account("hybrid.battery", "ENERGY_EXPORT", "discharged", lambda flows: flows.battery_discharge, DISCHARGED, 100),
+    _refined("hybrid.pv", "ENERGY_GENERATION", "generated", lambda flows: flows.pv),
+    _refined("hybrid.battery", "ENERGY_IMPORT", "charged", lambda flows: flows.battery_charge),
+    _refined("hybrid.battery", "ENERGY_EXPORT", "discharged", lambda flows: flows.battery_discharge),
     Account("heat-pump", "ENERGY_CONSUMPTION", "consumed", lambda flows: flows.heat_pump, HEAT_PUMP_ELECTRICAL, 1),
     Account("wallbox", "ENERGY_CONSUMPTION", "charged", lambda flows: flows.car, CHARGER_TOTAL, 1),
     Account("washer", "ENERGY_CONSUMPTION", "consumed", lambda flows: flows.washing_machine, PLUG_TOTAL, 1, every_s=TELE_PERIOD_S),
-    Account("household", "ENERGY_GENERATION", "generated", *_PV),
+    _refined("household", "ENERGY_GENERATION", "generated", lambda flows: flows.pv),
     Account("household", "GRID_ENERGY_CONSUMPTION", "imported", *_IMPORT),
     Account("household", "ENERGY_EXCESS", "exported", *_EXPORT, intervals=2),
     Account("household", "ENERGY_CONSUMPTION", "consumed", lambda flows: flows.consumption, integrated=lambda flows: flows.inverter_output),
