@@ -108,7 +108,6 @@ def lay_out(root: Path, copyright_text: str) -> None:
     _put(root / "usr/bin/edge-agent", (HERE / "edge-agent").read_text(encoding="utf-8"))
     _put(root / "usr/lib/systemd/system/edge-agent.service", (ROOT / "systemd/edge-agent.service").read_text(encoding="utf-8"))
     _put(root / "usr/lib/sysusers.d/edge-agent.conf", (HERE / "debian/edge-agent.sysusers").read_text(encoding="utf-8"))
-    _put(root / "usr/share/lintian/overrides/edge-agent", (HERE / "debian/lintian-overrides").read_text(encoding="utf-8"))
     _put(doc / "copyright", copyright_text)
     _put(doc / "agent.yaml.example", site_example())
     _compress(root / "usr/share/man/man1/edge-agent.1.gz", man_page(changelog_time()))

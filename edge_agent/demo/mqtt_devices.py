@@ -126,7 +126,7 @@ def plug_sensor(house: House) -> dict[str, Any]:
             "Power": round(watts),
             "ApparentPower": round(apparent),
             "ReactivePower": round(math.sqrt(apparent**2 - watts**2)),
-            "Factor": round(watts / apparent, 2),
+            "Factor": round(watts / apparent, 2) if apparent else 0.0,
             "Voltage": volt,
             "Current": round(apparent / volt, 3),
         },

@@ -114,6 +114,10 @@ def test_charger_says_what_the_car_does() -> None:
     assert states == [1, 3, 2, 4]
 
 
+def test_plug_that_passes_no_power_says_so() -> None:
+    assert plug_sensor(house_after(0))["ENERGY"]["Power"] == 0
+
+
 def test_payloads_have_the_shapes_of_the_real_ones() -> None:
     house = house_after(900)
     sensor = json.loads(json.dumps(plug_sensor(house)))
