@@ -13,13 +13,14 @@ import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from edge_agent.model.errors import StorageDamaged
 from edge_agent.model.events import NO_RULES, Event, QueueRules
 from edge_agent.outbox import counters, listing, room, sent
 from edge_agent.outbox.failures import failure
-from edge_agent.outbox.rows import DeadLetter, Key, Kind, Queued, Sent, Stats, Troubled, Waiting
+from edge_agent.outbox.newest import Newest
+from edge_agent.outbox.rows import DeadLetter, Kind, Queued, Sent, Stats, Troubled, Waiting
 from edge_agent.outbox.schema import connect
 from edge_agent.outbox.soundness import damage
 from edge_agent.outbox.space import Space
@@ -30,17 +31,10 @@ _ROUNDS = 20  # of making room in one transaction
 MOST_DEAD = 10_000  # dead letters: enough to see what the cloud refuses, never a burden to what it would take
 
 
-class _Newest(NamedTuple):
-    at: int
-    seq: int | None  # None: it has been sent
-
-
 _PUT = "INSERT INTO events (seq, series, at, value) VALUES (?, ?, ?, ?)"
 _LIVE = "SELECT seq, series, at, value FROM events WHERE seq >= ? AND at >= ? AND seq NOT IN (SELECT seq FROM troubled) ORDER BY seq LIMIT ?"
 _OLD = "SELECT seq, series, at, value FROM events WHERE seq > ? AND at < ? AND seq NOT IN (SELECT seq FROM troubled) ORDER BY seq LIMIT ?"
-_SENT_AHEAD = "SELECT device_id, type, max(sent_at) FROM series WHERE sent_at IS NOT NULL GROUP BY device_id, type"
 _NOTE_SENT_AHEAD = "UPDATE series SET sent_at = max(ifnull(sent_at, 0), ?) WHERE device_id = ? AND type = ?"
-_SINCE = "SELECT seq, series, at FROM events WHERE at >= ?"
 
 
 class Queue:
@@ -96,8 +90,7 @@ class Queue:
         self._series = {names: number for number, names in self._names.items()}
         self._types = {number: names[3] for number, names in self._names.items()}
         self._next = 1 + max(db.execute(f"SELECT ifnull(max(seq), 0) FROM {table}").fetchone()[0] for table in ("events", "dead"))
-        self._newest: dict[Key, _Newest] | None = None  # counted when first asked for: it reads the whole queue
-        self._newest_since = 0.0
+        self._newest = Newest()
         self._live_from = (0, 0)  # the lowest seq that may be as young as the instant beside it
         self._any_troubled = bool(db.execute("SELECT count(*) FROM troubled").fetchone()[0])
         self._dead = int(db.execute("SELECT count(*) FROM dead").fetchone()[0])
@@ -151,7 +144,7 @@ class Queue:
                 self._make_room(max(event.at for event in events))
                 rows = [(self._next + place, self._series_of(event), event.at, event.value) for place, event in enumerate(events)]
                 self._db.executemany(_PUT, rows)
-                self._note_newest(events, self._next)
+                self._newest.put(events, self._next)
                 self._next += len(rows)
             self._db.executemany("INSERT INTO state VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", state.items())
 
@@ -164,13 +157,6 @@ class Queue:
             self._series[names], self._names[number], self._types[number] = number, names, names[3]
         return number
 
-    def _note_newest(self, events: Sequence[Event], first: int) -> None:
-        if self._newest is not None:
-            for seq, event in enumerate(events, first):
-                key = (event.device_id, event.type)
-                if key not in self._newest or event.at >= self._newest[key].at:
-                    self._newest[key] = _Newest(event.at, seq)
-
     def _make_room(self, newest_at: int) -> None:
         """Where there is more than may be: the oldest dead letters go, then old events are merged by the hour, then the oldest go."""
         for _ in range(_ROUNDS):  # a bound that was lowered is reached in several transactions
@@ -180,20 +166,13 @@ class Queue:
                 self._dead -= letters
                 self._say_full("its oldest dead letters are dropped and counted")
             elif merged := room.merge_old(self._db, self._types, self._rules, self.taken, newest_at):
-                self._forget(merged)
+                self._newest.dropped(merged)
                 self._say_full("old events are merged by the hour; energies keep their sums")
             elif dropped := room.drop_events(self._db):
-                self._forget(dropped)
+                self._newest.dropped(dropped)
                 self._say_full("its oldest events are dropped and counted")
             else:
                 return
-
-    def _forget(self, gone: Iterable[int]) -> None:
-        """These seqs are nobody's newest any more."""
-        seqs = set(gone)
-        for key, newest in (self._newest or {}).items():
-            if newest.seq in seqs and self._newest is not None:
-                self._newest[key] = _Newest(newest.at, None)
 
     def _say_full(self, what: str) -> None:
         if what not in self._full:
@@ -226,17 +205,14 @@ class Queue:
         The latter are `promoted` and not older than `newest_since`. Troubled events are left out. Nothing is removed.
         """
         with self.transaction():
-            promoted = [
-                newest.seq for newest in self._newest_of_each(newest_since).values() if newest.seq is not None and newest_since <= newest.at < since
-            ]
+            promoted = self._newest.between(self._db, self._names, newest_since, since)
             taken = [queued._replace(promoted=True) for queued in self._by_seq(promoted)]
             return taken + self._queued(self._db.execute(_LIVE, (self._first_live(since), since, limit)))
 
     def take_old(self, before: float, newest_since: float, limit: int, after: int = 0) -> list[Queued]:
         """The oldest `limit` events dated before `before` with a seq above `after`, without promoted and troubled ones. Nothing is removed."""
         with self.transaction():
-            newest = self._newest_of_each(newest_since).values()
-            live = {one.seq for one in newest if one.seq is not None and newest_since <= one.at < before}
+            live = self._newest.between(self._db, self._names, newest_since, before)
             rows = self._db.execute(_OLD, (after, before, limit + len(live)))
             taken = [queued for queued in self._queued(rows) if queued.seq not in live][:limit]
             self.taken = max(self.taken, taken[-1].seq) if taken else self.taken
@@ -258,19 +234,6 @@ class Queue:
         self._live_from = (self._next if row is None else row[0], math.floor(since))
         return self._live_from[0]
 
-    def _newest_of_each(self, since: float) -> dict[Key, _Newest]:
-        """The newest of each device and type that is not older than `since`; row by row, for to sort a long backlog takes 50 MB."""
-        if self._newest is None or since < self._newest_since:
-            self._newest_since = since
-            found: dict[Key, _Newest] = {(device, kind): _Newest(sent, None) for device, kind, sent in self._db.execute(_SENT_AHEAD)}
-            for seq, series, at in self._db.execute(_SINCE, (since,)):
-                names = self._names[series]
-                known = found.get((names[0], names[3]))
-                if known is None or at > known.at or (at == known.at and known.seq is not None):
-                    found[names[0], names[3]] = _Newest(at, seq)
-            self._newest = found
-        return self._newest
-
     def troubled(self) -> list[Troubled]:
         """Those that wait apart, oldest first."""
         query = "SELECT seq, series, at, value, kind, attempts, status, reason, last_at FROM troubled JOIN events USING (seq) ORDER BY seq"
@@ -288,7 +251,7 @@ class Queue:
                 return
             self._remove(taken)
             counters.count(self._db, "accepted_historical" if historical else "accepted_live", len(taken))
-            remembered = [queued for queued in taken if queued.names[2:] in self._rules.remembered]
+            remembered = [queued for queued in taken if queued.names[2:] in self._rules.remembered and queued.names in self._series]
             sent.note(self._db, [(queued.at, self._series[queued.names], queued.value) for queued in remembered])
             if not historical:
                 self._note_sent_ahead(taken)
@@ -327,7 +290,8 @@ class Queue:
             self._dead = 0
             if back:
                 counters.count(self._db, "requeued", back)
-                self._live_from, self._newest = (0, 0), None
+                self._live_from = (0, 0)
+                self._newest.forget()
             return back
 
     def sent(self, since: float, until: float) -> list[Sent]:
@@ -342,7 +306,7 @@ class Queue:
             if back:
                 self._next += back
                 counters.count(self._db, "sent_again", back)
-                self._newest = None
+                self._newest.forget()
             return back
 
     def settle_until(self, at: float) -> int:
@@ -352,7 +316,7 @@ class Queue:
             if settled:
                 self._db.execute("DELETE FROM troubled WHERE seq NOT IN (SELECT seq FROM events)")
                 counters.count(self._db, "settled", settled)
-                self._newest = None
+                self._newest.forget()
             return settled
 
     def copy_to(self, path: Path) -> None:
@@ -372,11 +336,7 @@ class Queue:
             self._db.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq in seqs])
         if self._any_troubled:
             self._db.executemany("DELETE FROM troubled WHERE seq = ?", [(seq,) for seq in seqs])
-        if self._newest is not None:
-            for queued in taken:
-                newest = self._newest.get(queued.key)
-                if newest is not None and newest.seq == queued.seq:
-                    self._newest[queued.key] = _Newest(newest.at, None)
+        self._newest.sent(taken)
 
     # for people
 
