@@ -29,27 +29,7 @@ from edge_agent.uplink.client import MoostAccount, MoostClient
 from edge_agent.uplink.spread import BacklogStart
 from edge_agent.uplink.uploader import Uploader, UploadSettings
 
-SINK = """
-import http.server, json, sys
-class Sink(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def answer(self, status, body=b""):
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def do_GET(self):
-        self.answer(200, b'{"access_token": "token", "token_type": "Bearer"}')
-    def do_POST(self):
-        events = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.answer(200 if isinstance(events, list) else 201)
-    def log_message(self, *_):
-        pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sink)
-print(server.server_address[1], flush=True)
-server.serve_forever()
-"""
+SINK = Path(__file__).with_name("sink.py")
 
 
 def backlog(count: int) -> list[Event]:
@@ -111,7 +91,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     events = backlog(options.events)
-    sink = subprocess.Popen([sys.executable, "-c", SINK], stdout=subprocess.PIPE, text=True)
+    sink = subprocess.Popen([sys.executable, str(SINK)], stdout=subprocess.PIPE, text=True)
     assert sink.stdout is not None
     url = f"http://127.0.0.1:{sink.stdout.readline().strip()}"
     rates: dict[str, list[float]] = {"straight line": [], "edge-agent": []}

@@ -1,6 +1,6 @@
 """Weeks of a house within a minute or two, while everything fails at random; at the end the cloud has what the agent committed.
 
-`EDGE_AGENT_SOAK_S=3600` runs it for an hour (more than a year of the house), `EDGE_AGENT_SOAK_SEED` repeats a run's faults.
+`EDGE_AGENT_SOAK_S=3600` runs it for an hour (two years of the house), `EDGE_AGENT_SOAK_SEED` repeats a run's faults.
 """
 
 from __future__ import annotations

@@ -17,34 +17,7 @@ DAYS, POINTS, INTERVAL_S = 90, 60, 900
 EVENTS = DAYS * 86400 // INTERVAL_S * POINTS
 KINDS = ("ENERGY_CONSUMPTION", "POWER_CONSUMPTION")
 
-# A cloud that counts instead of keeping: half a million events as objects would be the test's memory.
-_SINK = """
-import http.server, json, sys
-seen, report = {}, {"live": 0, "historical": 0, "disorder": 0, "first": None}
-class Sink(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def answer(self, status, body=b""):
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def do_GET(self):
-        self.answer(200, json.dumps(report if self.path == "/report" else {"access_token": "token"}).encode())
-    def do_POST(self):
-        events = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        live = isinstance(events, dict)
-        report["first"] = report["first"] or self.path
-        report["live" if live else "historical"] += 1 if live else len(events)
-        for event in () if live else events:
-            key = event["deviceId"], event["type"]
-            report["disorder"] += event["timestamp"] <= seen.get(key, 0)
-            seen[key] = event["timestamp"]
-        self.answer(201 if live else 200)
-    def log_message(self, *_):
-        pass
-http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Sink).serve_forever()
-"""
+SINK = Path(__file__).parents[1] / "benchmarks" / "sink.py"
 
 _UPLOADER = """
 import asyncio, sys
@@ -96,7 +69,7 @@ def deliver(path: Path) -> tuple[dict[str, object], int]:
         assert uploader.stdout is not None
         try:
             assert uploader.stdout.readline() == "stopped\n"
-            with subprocess.Popen([sys.executable, "-c", _SINK, str(port)]) as sink:
+            with subprocess.Popen([sys.executable, str(SINK), str(port)], stdout=subprocess.DEVNULL) as sink:
                 try:
                     peak_kb = int(uploader.stdout.readline())
                     report: dict[str, object] = json.load(urllib.request.urlopen(f"{url}/report", timeout=10))
