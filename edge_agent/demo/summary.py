@@ -113,8 +113,7 @@ def _compared(account: Account, series: list[tuple[int, float]], totals: Totals,
     begin = min(at for at, _ in series) - account.intervals * timing.interval_s
     end = max(at for at, _ in series)
     first, last = totals(begin), totals(end)
-    doubt = sum(_doubt_wh(account, at, totals, timing) for at in (begin, end))
-    allowed = _ROUNDING_WH + max(doubt, account.step_wh)  # by power the agent tells where within its step a counter is
+    allowed = _ROUNDING_WH + sum(_doubt_wh(account, at, totals, timing) for at in (begin, end))
     if account.integrated is not None:
         allowed += 0.01 * watt_hours(account.integrated(last.since(first)))
     counted = account.counter_wh(last) - account.counter_wh(first)
