@@ -61,12 +61,13 @@ FAILING = "#!/bin/sh\necho 'this version cannot be %s' >&2\nexit 1\n"
 
 
 def dummy_deb(folder: Path, version: str, broken: str = "no", depends: str = "systemd") -> Path:
-    """Builds edge-agent_VERSION_all.deb; `broken` names what goes wrong with it."""
+    """Builds edge-agent_VERSION_all.deb; `broken` names what goes wrong with it; slow: unpacking takes its time."""
     root = folder / f"root-{version}"
     files = {
         "DEBIAN/control": f"Package: edge-agent\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@example.invalid>\n"
         f"Depends: {depends}\nDescription: stand-in\n with more words\n .\n than one line\n",
         "DEBIAN/postinst": FAILING % "configured" if broken == "postinst" else POSTINST,
+        "DEBIAN/preinst": "#!/bin/sh\nsleep 0.5\n" if broken == "slow" else "#!/bin/sh\nexit 0\n",
         "DEBIAN/prerm": FAILING % "removed" if broken == "removal" else "#!/bin/sh\nexit 0\n",
         "DEBIAN/postrm": FAILING % "removed" if broken == "removal" else "#!/bin/sh\nexit 0\n",
         "DEBIAN/conffiles": "/etc/edge-agent/example.conf\n",

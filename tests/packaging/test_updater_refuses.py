@@ -201,9 +201,13 @@ def test_same_failure_is_logged_once(fleet: list[Gateway]) -> None:
 
 def test_share_of_the_fleet_grows_and_nobody_waits_behind_a_version_that_he_may_not_have(fleet: list[Gateway]) -> None:
     def story(gateway: Gateway) -> None:
+        gateway.look()
         older, newest = gateway.operator.release(), gateway.operator.release(percent=0)
-        fewer, more = (takers(gateway, newest, percent) for percent in (30, 70))
-        assert set() < fewer < more < set(MACHINES)
+        few, more = (offers(gateway, newest, percent) for percent in (30, 70))
+        assert set(few.values()) == set(more.values()) == {older, newest}
+        assert set(few) == set(more) == set(MACHINES)
+        takers, later = ({machine for machine, version in offered.items() if version == newest} for offered in (few, more))
+        assert takers < later
         gateway.operator.phase(newest, 0)
         gateway.look()
         assert gateway.installed() == older
@@ -215,9 +219,9 @@ def test_share_of_the_fleet_grows_and_nobody_waits_behind_a_version_that_he_may_
 MACHINES = [f"{number:032x}" for number in range(1, 25)]
 
 
-def takers(gateway: Gateway, version: str, percent: int) -> set[str]:
-    """The machines that take a version when that share is published."""
+def offers(gateway: Gateway, version: str, percent: int) -> dict[str, str]:
+    """Which version each machine would install when that share is published."""
     gateway.operator.phase(version, percent)
-    upgrade = f'apt-get -s upgrade -o APT::Machine-ID=$machine | grep -q "^Inst edge-agent .*({version} " && echo $machine'
-    shown = gateway.run(f"apt-get update; for machine in {' '.join(MACHINES)}; do {upgrade}; done; true").stdout
-    return set(shown.split()) & set(MACHINES)
+    upgrade = r'apt-get -s upgrade -o APT::Machine-ID=$machine | sed -n "s/^Inst edge-agent .*(\([^ ]*\) .*/$machine \1/p"'
+    shown = gateway.run(f"apt-get update >/dev/null; for machine in {' '.join(MACHINES)}; do {upgrade}; done").stdout
+    return dict(line.split() for line in shown.splitlines())
