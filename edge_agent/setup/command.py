@@ -191,8 +191,10 @@ def _replace(path: Path, text: str) -> None:
 def _tell_agent(site: Site, path: Path) -> None:
     """A running agent takes the file over at once."""
     folder = site.database.parent
-    if folder.is_dir() and ask(folder, {"command": "reload"}) is not None:
-        print("the running agent reads the site file anew")
+    answer = ask(folder, {"command": "reload"}) if folder.is_dir() else None
+    if answer is not None:
+        refused = "the running agent keeps the old site file, its log says why; a restart takes it over: sudo systemctl restart edge-agent"
+        print("the running agent reads the site file anew" if answer["taken"] else refused)
 
 
 def _balance(site: Site, seconds: float) -> int:
