@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SHELL := /bin/sh
 
-.PHONY: demo test check wheel deb lock screenshots benchmark clean mosquitto machines schema readme
+.PHONY: demo test check wheel deb lock screenshots benchmark clean tools machines schema readme
 
 demo: $(READY)
 	$(BIN)/edge-agent demo $(ARGS)
 
-test: $(READY) mosquitto machines
+test: $(READY) tools machines
 	$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 check: $(READY)
@@ -60,7 +60,8 @@ $(READY): pyproject.toml packaging/requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-mosquitto:
+# Brokers, browsers, clocks and checkers that the tests meet for real.
+tools:
 	@command -v groff >/dev/null || $(call debian,groff-base)
 	@test -x /usr/sbin/mosquitto || command -v mosquitto >/dev/null || $(call debian,mosquitto)
 	@command -v mosquitto_pub >/dev/null || $(call debian,mosquitto-clients)
