@@ -1,12 +1,15 @@
 """Reads the platform's hourly statistics back, holds them against what was sent, and sends what is wholly missing once more.
 
 Needs the platform's Intelligence Service: where the account has none (403, 404) nothing is said. A missing hour is queued again only when
-it is a day old, for the platform may be late, and only once; what is partly there or there too much is reported, not sent again.
+it was missing in a check a day before, too, for the platform may be late, above all with a backlog that has only just arrived; and only
+once. What is partly there or there too much is reported, not sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -19,9 +22,10 @@ from edge_agent.uplink.client import MoostClient
 
 Json = dict[str, Any]
 MOST_DAYS = 35  # what was sent is remembered as long
-# Decision: an hour is looked at when it has been over for an hour, and queued again when it has been over for a day.
+# Decision: an hour is looked at when it has been over for an hour, and queued again when it was missing in a check a day before, too.
 COUNTED_AFTER_S = HOUR_S
-AGAIN_AFTER_S = 86_400
+AGAIN_AFTER_S = 86_400 - HOUR_S  # the daily check may come a little early
+_MISSING_STATE = "uplink.missing"
 _NO_SERVICE = (403, 404)
 
 
@@ -45,7 +49,8 @@ class Report:
     service: bool = True
     problem: str = ""
     comparison: Comparison | None = None
-    queued_again: int = 0  # events
+    again: tuple[HourFinding, ...] = ()  # the hours that were queued again
+    queued_again: int = 0  # their events
 
     @property
     def findings(self) -> tuple[HourFinding, ...]:
@@ -67,12 +72,12 @@ class Report:
     def to_json(self) -> Json:
         """For `--json` and the agent's socket. Instants as UTC text, hours also as the house's clock shows them."""
         zone, found = ZoneInfo(self.time_zone), asdict(self.comparison) if self.comparison else {}
-        found["findings"] = [_finding_json(one, zone, self.at) for one in self.findings]
+        found["findings"] = [_finding_json(one, zone, one in self.again) for one in self.findings]
         head = {"at": utc_text(self.at), "time_zone": self.time_zone, "first": self.first.isoformat(), "last": self.last.isoformat()}
         return head | {"service": self.service, "problem": self.problem, "queued_again": self.queued_again, "fits": self.fits} | found
 
 
-def _finding_json(one: HourFinding, zone: ZoneInfo, now: int) -> Json:
+def _finding_json(one: HourFinding, zone: ZoneInfo, queued: bool) -> Json:
     return {
         "what": one.what,
         "type": one.type,
@@ -80,21 +85,16 @@ def _finding_json(one: HourFinding, zone: ZoneInfo, now: int) -> Json:
         "local": datetime.fromtimestamp(one.hour, zone).strftime("%Y-%m-%d %H:%M"),
         "sent_wh": one.sent_wh,
         "counted_wh": one.counted_wh,
-        "action": _action(one, now),
+        "action": _action(one, queued),
     }
 
 
-def _action(one: HourFinding, now: int) -> str:
+def _action(one: HourFinding, queued: bool) -> str:
     if one.what != "missing":
         return "reported only"
     if one.resent:
         return "was queued again before"
-    return "queued again" if _is_due(one, now) else "queued again when it is a day old"
-
-
-def _is_due(one: HourFinding, now: int) -> bool:
-    """A missing hour that the platform has had a day to count, and that was not yet sent twice."""
-    return one.what == "missing" and not one.resent and one.hour + HOUR_S + AGAIN_AFTER_S <= now
+    return "queued again" if queued else "queued again when it is missing for a day"
 
 
 async def reconcile(client: MoostClient, outbox: Outbox, question: Question, now: float) -> Report:
@@ -117,9 +117,34 @@ async def reconcile(client: MoostClient, outbox: Outbox, question: Question, now
     until = hour_of(int(now) - COUNTED_AFTER_S, zone)
     sent = [SentValue(one.type, one.at, one.value, one.resent) for one in await outbox.sent(since - HOUR_S, until + 1)]
     comparison = await asyncio.to_thread(compare, sent, counted, zone, question.dated, since, until)
-    due = [one for one in comparison.findings if _is_due(one, int(now))]
+    since_when = await _missing_since(outbox, comparison, since, int(now))
+    due = tuple(one for one in comparison.findings if since_when.get(_name(one), now) + AGAIN_AFTER_S <= now)
     again = [await outbox.send_again(one.type, one.since, one.until + 1) for one in due]
-    return _changed(report, comparison=comparison, queued_again=sum(again))
+    return _changed(report, comparison=comparison, again=due, queued_again=sum(again))
+
+
+async def _missing_since(outbox: Outbox, comparison: Comparison, since: int, now: int) -> dict[str, int]:
+    """When a check first missed each hour that is missing and was not sent twice yet; remembered from one check to the next."""
+    before = _remembered(await outbox.load_state(_MISSING_STATE))
+    missing = [_name(one) for one in comparison.findings if one.what == "missing" and not one.resent]
+    # this check may look at fewer days than the one before
+    result = {name: at for name, at in before.items() if now - MOST_DAYS * 86_400 <= int(name.split()[1]) < since}
+    result |= {name: min(now, before.get(name, now)) for name in missing}
+    if result != before:
+        await outbox.commit([], {_MISSING_STATE: json.dumps(result)})
+    return result
+
+
+def _name(one: HourFinding) -> str:
+    return f"{one.type} {one.hour}"
+
+
+def _remembered(text: str | None) -> Mapping[str, int]:
+    """What an earlier check stored; nothing where that makes no sense, which costs a day."""
+    try:
+        return {f"{name.split()[0]} {int(name.split()[1])}": int(at) for name, at in json.loads(text or "{}").items()}
+    except (ValueError, TypeError, IndexError, AttributeError, OverflowError):
+        return {}
 
 
 def _day(start: date, days: int) -> str:

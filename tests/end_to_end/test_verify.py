@@ -39,7 +39,8 @@ async def history(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterSer
     begin = int(time.time() - 3 * DAY) // QUARTER * QUARTER
     ends = range(begin, int(time.time()), QUARTER)
     events = [Event("household", "Household", "GATEWAY", "ENERGY_CONSUMPTION", 100.0 + end // QUARTER * 37 % 91, end) for end in ends]
-    await outbox.commit(events, {})
+    missing = {f"ENERGY_CONSUMPTION {LOST}": int(time.time() - DAY)}  # as a check of yesterday found it
+    await outbox.commit(events, {"uplink.missing": json.dumps(missing)})
     taken = await outbox.take_live(0, 0, 1000)
     assert (await client.send_batch(taken)).accepted
     await outbox.accept(taken, historical=True)
