@@ -184,7 +184,7 @@ class App:
         return as_text("there is no such page", 404)
 
     def _log_in(self, request: Request, now: float) -> Response:
-        given = parse_qs(request.body.decode(errors="replace"), max_num_fields=4).get("password", [""])[0]
+        given = parse_qs(request.body.decode(errors="replace")).get("password", [""])[0]
         found = self._guard.is_password(given, request.peer, now)
         if found is True:
             return Response(303, headers={"location": "/", "set-cookie": self._guard.log_in(now)})

@@ -82,6 +82,11 @@ async def test_guessing_is_slowed_down_even_for_the_right_password() -> None:
         assert (await http.post("/login", data={"password": PASSWORD})).status_code == 303
 
 
+async def test_login_with_other_fields_is_only_a_wrong_password() -> None:
+    async with serving(House(), PASSWORD) as port, client(port) as http:
+        assert (await http.post("/login", content="password=wrong&a=1&b=2&c=3&d=4")).status_code == 401
+
+
 async def test_dead_letters_go_back_with_session_and_token_only() -> None:
     house = House(letters=[{"device_id": "grid-meter", "reason": "unknown"}])
     async with serving(house, PASSWORD) as port, client(port) as http:

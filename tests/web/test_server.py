@@ -125,7 +125,7 @@ async def test_fault_in_a_route_is_a_500_for_one_request_only(caplog: pytest.Log
 
 SEEDS = [
     b"GET /%s HTTP/1.1\r\nhost: localhost\r\n\r\n",
-    b"POST /login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 12\r\n\r\npassword=%s",
+    b"POST /login HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\npassword=%s",
     b"GET /api/device/%s HTTP/1.1\r\nhost: localhost\r\ncookie: edge-agent=%s\r\n\r\n",
     b"POST /api/retry HTTP/1.1\r\nhost: localhost\r\nx-csrf-token: %s\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
     b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic %s\r\naccept: %s\r\n\r\n",
@@ -133,6 +133,7 @@ SEEDS = [
     b"POST /logout HTTP/1.1\r\nhost: %s\r\norigin: %s\r\nsec-fetch-site: none\r\ncontent-length: 0\r\n\r\n",
 ]
 BITS = [
+    b"a=1&b=2&c=3&d=4&e=5&",
     b"..",
     b"%00",
     b"%ff%fe",
@@ -160,7 +161,7 @@ def malformed(chance: random.Random) -> bytes:
     seed = chance.choice(SEEDS)
     while b"%s" in seed:
         seed = seed.replace(b"%s", b"".join(chance.choices(BITS, k=chance.randrange(4))), 1)
-    request = bytearray(seed)
+    request = bytearray(seed.replace(b"%d", b"%d" % len(seed.partition(b"\r\n\r\n")[2])))
     for _ in range(chance.randrange(4)):
         place = chance.randrange(len(request))
         match chance.randrange(3):
