@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     path: Path = options.config
     if not path.parent.is_dir():
         raise EdgeAgentError(f"{path}: there is no folder {path.parent}")
-    document = read_document(path) if path.exists() else None
+    document = _document(path)
     questions.tell(f"{path}: {'is there; what you do not change stays as it is' if document else 'will be written'}")
     account, sections = _account(options, document, questions)
     known = _is_known(account, options, questions)
@@ -52,6 +52,19 @@ def run(options: argparse.Namespace) -> int:
             print(f"{path}: left as a comment at its end: {device.remark}")
     _tell_agent(site, path)
     return _balance(site, options.seconds) if site.devices and options.seconds else 0
+
+
+def _document(path: Path) -> Document | None:
+    """The file that is there; None for none. Raises ConfigError for one that is no site file."""
+    document = read_document(path) if path.exists() else None
+    if document is None or document.data is None:
+        return document
+    moost = document.data.get("moost") if isinstance(document.data, dict) else None
+    for at, section in (((), document.data), (("moost",), moost)):
+        if section is not None and not isinstance(section, dict):
+            text = f"{''.join(at) or 'the file'}: should be a section of keys and values"
+            raise ConfigError([document.problem(at, text, "mend it, or move the file away")])
+    return document
 
 
 def _section(document: Document | None, name: str) -> dict[str, Any]:
@@ -151,7 +164,8 @@ def _written(path: Path, sections: Sections, devices: list[Drafted], account: Mo
     keys = sections["moost"]
     assert isinstance(keys, Mapping)
     place = path.resolve().parent / keys["client_secret_file"]
-    if not place.is_file() or place.read_text(encoding="utf-8").strip() != account.client_secret:
+    secret_before = place.read_text(encoding="utf-8").strip() if place.is_file() else None
+    if secret_before != account.client_secret:
         store_secret(place, account.client_secret)
     text = with_answers(before, sections, devices)
     if text != before:
@@ -166,6 +180,8 @@ def _written(path: Path, sections: Sections, devices: list[Drafted], account: Mo
             path.unlink()
         else:
             _replace(path, before)
+        if secret_before is not None:
+            store_secret(place, secret_before)
         where = Problem(str(path), 0, "was not written" if before is None else "stays as it was", "`check` would refuse what setup made of it:")
         raise ConfigError([where, *error.problems]) from None
 

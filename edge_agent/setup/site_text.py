@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.profiles.document import parse_document
+
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
 
@@ -38,9 +40,11 @@ def with_answers(text: str | None, sections: Sections, devices: Sequence[Drafted
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
     from ruamel.yaml.util import load_yaml_guess_indent
 
-    _, indent, offset = load_yaml_guess_indent(text or _NEW)
+    if text is None or parse_document(text, "").data is None:
+        text = (text or "") + _NEW  # also behind the comments of a file that has nothing else yet
+    _, indent, offset = load_yaml_guess_indent(text)
     yaml = _yaml(indent, offset)
-    data = yaml.load(text or _NEW)
+    data = yaml.load(text)
     for name, keys in sections.items():
         _set_section(data, name, keys)
     listed = data.setdefault("devices", CommentedSeq())

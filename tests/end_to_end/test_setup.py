@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from edge_agent.config import load_site
@@ -117,6 +118,24 @@ async def test_refused_credentials_write_nothing(tmp_path: Path, cloud: LocalClo
     assert "wrong" not in errors
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["- a list\n", "moost: hello\n"])
+async def test_file_that_is_no_site_file_is_said_and_left_alone(tmp_path: Path, cloud: LocalCloud, text: str) -> None:
+    (tmp_path / "agent.yaml").write_text(text)
+    code, _, errors = await setup(tmp_path, cloud, *ACCOUNT, "--client-secret-file", "-", "--no-scan", typed=CLIENT_SECRET.encode())
+    assert (code, "agent.yaml:1: " in errors, "should be a section" in errors) == (1, True, True), errors
+    assert [path.name for path in tmp_path.iterdir()] == ["agent.yaml"]
+    assert (tmp_path / "agent.yaml").read_text() == text
+
+
+async def test_refused_site_file_keeps_the_secret_before(tmp_path: Path, cloud: LocalCloud) -> None:
+    (tmp_path / "agent.yaml").write_text("devices: 3\n")
+    (tmp_path / "client-secret").write_text("of-before\n")
+    code, _, errors = await setup(tmp_path, cloud, *ACCOUNT, "--client-secret-file", "-", "--no-scan", typed=CLIENT_SECRET.encode())
+    assert code == 1
+    assert "stays as it was" in errors
+    assert (tmp_path / "client-secret").read_text() == "of-before\n"
 
 
 async def test_account_is_kept_where_no_device_is_found_yet(tmp_path: Path, cloud: LocalCloud) -> None:

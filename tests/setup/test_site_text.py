@@ -41,6 +41,12 @@ def test_unchanged_answers_change_no_byte_of_a_file_of_ours() -> None:
     assert with_answers(text, sections, []) == text
 
 
+def test_file_of_comments_alone_keeps_them() -> None:
+    text = with_answers("# our house\n# storage: {max_size: 1GB}\n", {"moost": {"client_id": "6cUo"}}, [METER])
+    assert text.startswith("# our house\n# storage: {max_size: 1GB}\n")
+    assert parse_document(text, "agent.yaml").data == {"moost": {"client_id": "6cUo"}, "devices": [dict(METER.entry)]}
+
+
 def test_uncertain_device_is_a_comment_that_can_be_taken_over() -> None:
     text = with_answers(None, {}, [METER, Drafted({"id": "two", "profile": "a|b"}, "a and b fit: choose one", certain=False)])
     assert [device["id"] for device in parse_document(text, "agent.yaml").data["devices"]] == ["meter"]
