@@ -20,6 +20,7 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.backup.options import add_backup_options, add_restore_options
+from edge_agent.bounds import number
 from edge_agent.logs import FORMATS, log_to_stderr
 from edge_agent.model.errors import ConfigError, EdgeAgentError
 from edge_agent.scan.options import add_options as add_scan_options
@@ -84,10 +85,14 @@ def parser() -> argparse.ArgumentParser:
     read.add_argument("device", nargs="?", default="", metavar="DEVICE", help="the device's id (default: all)")
     read.add_argument("--plan", action="store_true", help="show the requests of one poll, and what is left out of them")
     read.add_argument("--balance", action="store_true", help="watch all devices for a minute: do their signs, factors and roles fit together?")
-    read.add_argument("--seconds", type=float, default=60.0, metavar="N", help="how long to watch for --balance (default: 60)")
+    read.add_argument("--seconds", type=number(float, 5, 3600), default=60.0, metavar="N", help="how long to watch for --balance (default: 60)")
     read.add_argument("--json", action="store_true", help="print JSON")
     read.add_argument(
-        "--wait", type=float, default=10.0, metavar="SECONDS", help="how long to listen for MQTT devices when no agent runs (default: 10)"
+        "--wait",
+        type=number(float, 0, 3600),
+        default=10.0,
+        metavar="SECONDS",
+        help="how long to listen for MQTT devices when no agent runs (default: 10)",
     )
 
     status = _command(commands, "status", _status, "show how the running agent, its devices and the way to the cloud stand")
@@ -113,10 +118,16 @@ def parser() -> argparse.ArgumentParser:
         help="stats: figures; list: what waits; dead: what the cloud refused; retry: put that back (default: stats)",
     )
     queue.add_argument("--json", action="store_true", help="print JSON")
-    queue.add_argument("--limit", type=int, default=50, metavar="N", help="rows to list (default: 50)")
+    queue.add_argument("--limit", type=number(int, 1, 100_000), default=50, metavar="N", help="rows to list (default: 50)")
 
     verify = _command(commands, "verify", _verify, "compare what the platform counted with what was sent")
-    verify.add_argument("--days", type=int, default=7, metavar="N", help="how many days back, up to 35 (default: 7)")
+    verify.add_argument(
+        "--days",
+        type=number(int, 1, 35, "what was sent is remembered as long"),
+        default=7,
+        metavar="N",
+        help="how many days back, up to 35 (default: 7)",
+    )
     verify.add_argument("--json", action="store_true", help="print JSON")
 
     scan = commands.add_parser(
@@ -129,13 +140,15 @@ def parser() -> argparse.ArgumentParser:
 
     record = _command(commands, "record", _record, "write what a device says into one text file")
     record.add_argument("device", metavar="DEVICE", help="the device's id")
-    record.add_argument("--minutes", type=float, default=2.0, metavar="N", help="for how long, up to 60 (default: 2)")
+    record.add_argument(
+        "--minutes", type=number(float, 0, 60, "0 is one reading"), default=2.0, metavar="N", help="for how long, up to 60 (default: 2)"
+    )
     record.add_argument("--output", type=Path, metavar="FILE", help="where to write it (default: DEVICE.recording.yaml)")
     record.add_argument("--anonymous", action="store_true", help="take the serial number out")
 
     replay = commands.add_parser("replay", help="serve a recording as a device", description="A recording as a device on this machine, until Ctrl-C.")
     replay.add_argument("file", type=Path, metavar="FILE", help="the recording")
-    replay.add_argument("--port", type=int, default=0, metavar="N", help="where to listen (default: a free port)")
+    replay.add_argument("--port", type=number(int, 0, 65535), default=0, metavar="N", help="where to listen (default: a free port)")
     replay.add_argument("--rtu", action="store_true", help="RTU frames over TCP, as through a serial gateway")
     replay.add_argument("--broker", default="", metavar="URL", help="publish to this MQTT broker instead of an own one")
     replay.set_defaults(run=_replay, verbose=False)

@@ -22,10 +22,7 @@ def run(options: argparse.Namespace) -> int:
     """Checks and prints. 0: all fits, 1: something does not, 3: nothing could be compared."""
     from edge_agent.config import load_site
     from edge_agent.control import ask, state_lock
-    from edge_agent.uplink.reconcile import MOST_DAYS
 
-    if not 1 <= options.days <= MOST_DAYS:
-        raise EdgeAgentError(f"--days: write a number from 1 to {MOST_DAYS}; what was sent is remembered as long")
     site = load_site(options.config)
     folder = site.database.parent
     answer = ask(folder, {"command": "verify", "days": options.days}, _PATIENCE_S) if folder.is_dir() else None

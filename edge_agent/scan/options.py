@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
+
+from edge_agent.bounds import number, numbers
 
 PORTS = (502, 1502)
 UNITS_THAT_MATTER = (1, 2, 3, 71, 100, 126, 200, 240, 247)
@@ -28,22 +29,9 @@ def add_options(scan: argparse.ArgumentParser, default_config: str) -> None:
         metavar="N,N",
         help=f"unit ids to ask for (default: {','.join(map(str, UNITS_THAT_MATTER))} and where profiles are at home)",
     )
-    scan.add_argument("--seconds", type=float, default=300.0, metavar="N", help="end after that time with what was found (default: 300)")
-    scan.add_argument("--wait", type=float, default=5.0, metavar="SECONDS", help="how long to listen on the broker (default: 5)")
+    scan.add_argument(
+        "--seconds", type=number(float, 1, 86400), default=300.0, metavar="N", help="end after that time with what was found (default: 300)"
+    )
+    scan.add_argument("--wait", type=number(float, 0, 3600), default=5.0, metavar="SECONDS", help="how long to listen on the broker (default: 5)")
     for key in ACCOUNT:
         scan.add_argument(f"--{key.replace('_', '-')}", metavar="TEXT", help=f"moost.{key} of the file to write (default: from --config)")
-
-
-def numbers(lowest: int, highest: int) -> Callable[[str], tuple[int, ...]]:
-    """How argparse reads numbers with commas between them, each within bounds."""
-
-    def parsed(text: str) -> tuple[int, ...]:
-        try:
-            found = tuple(dict.fromkeys(int(part) for part in text.split(",")))
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r}: write numbers with commas between them, such as 502,1502") from None
-        if not all(lowest <= number <= highest for number in found):
-            raise argparse.ArgumentTypeError(f"{text!r}: numbers from {lowest} to {highest}")
-        return found
-
-    return parsed

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from edge_agent.scan.options import PORTS, numbers
+from edge_agent.bounds import number, numbers
+from edge_agent.scan.options import PORTS
 
 
 def add_options(setup: argparse.ArgumentParser) -> None:
@@ -26,7 +27,9 @@ def add_options(setup: argparse.ArgumentParser) -> None:
     devices.add_argument("--ports", type=numbers(1, 65535), default=PORTS, metavar="N,N", help="Modbus ports to try (default: 502,1502)")
     devices.add_argument("--mqtt", metavar="BROKER", help="a broker to listen on, such as mqtt://localhost:1883")
     devices.add_argument("--no-scan", action="store_true", help="look for no devices")
-    devices.add_argument("--seconds", type=float, default=60.0, metavar="N", help="how long to watch the balance; 0: not at all (default: 60)")
+    devices.add_argument(
+        "--seconds", type=number(float, 0, 3600), default=60.0, metavar="N", help="how long to watch the balance; 0: not at all (default: 60)"
+    )
     setup.add_argument(
         "--yes", action="store_true", help="ask nothing: what no option gives keeps its default, and devices that are certain are taken"
     )

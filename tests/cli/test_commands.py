@@ -63,6 +63,30 @@ def test_queue_before_the_first_run_says_so(site: Path, capsys: pytest.CaptureFi
     assert "there is no queue yet" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "read --balance --seconds 1",
+        "read --balance --seconds nan",
+        "read --wait -1",
+        "record meter --minutes 600",
+        "record meter --minutes nan",
+        "verify --days 36",
+        "queue list --limit 0",
+        "replay x.yaml --port 65536",
+        "scan --seconds nan",
+        "scan --ports 0",
+        "setup --seconds inf",
+    ],
+)
+def test_number_out_of_bounds_is_wrong_usage(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments.split())
+    assert ended.value.code == 2
+    option = arguments.split()[-2]
+    assert re.search(f"argument {option}: .*number.* from [0-9]+ to [0-9]+", capsys.readouterr().err)
+
+
 def test_missing_site_file_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "edge_agent", "run", "--config", tmp_path / "x.yaml"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -72,7 +96,7 @@ def test_missing_site_file_is_one_line_and_no_traceback(tmp_path: Path) -> None:
 def test_every_command_stands_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    commands = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    commands = re.findall(r"^    ([a-z-]+)(?: |$)", capsys.readouterr().out, re.MULTILINE)
     readme = (ROOT / "README.md").read_text()
     assert commands
     for command in commands:
