@@ -168,6 +168,11 @@ class Household:
         """The inputs that the oldest totals wait for, as `<point> <quantity>`."""
         return self._energies.waiting()
 
+    @property
+    def waits_since(self) -> int | None:
+        """The end of the oldest interval whose totals wait for an input; None: none do."""
+        return self._energies.oldest
+
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as JSON has it."""
         return {

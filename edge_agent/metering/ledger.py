@@ -138,6 +138,11 @@ class Ledger:
         row = self._rows[min(self._rows)] if self._rows else None
         return tuple(key for key in self._users if row and key not in row.inputs)
 
+    @property
+    def oldest(self) -> int | None:
+        """The end of the oldest row that waits for an input; None: none does."""
+        return min(self._rows, default=None)
+
     def state(self) -> dict[str, Any]:
         """What `restore` takes, as JSON has it: short, for there can be a fortnight of rows.
 

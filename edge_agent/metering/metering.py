@@ -45,6 +45,7 @@ class Metering:
         day_spread: float = 0.25,
     ) -> None:
         found, zone = hybrids(points), ZoneInfo(time_zone)
+        self._interval_s = interval_s
         meters = {point.id: partial(PointMeter, point, point.device_id in found, interval_s, poll_s, zone) for point in points}
         self._points = {point_id: meter() for point_id, meter in meters.items()}
         self._balance = balance(points)
@@ -116,7 +117,10 @@ class Metering:
     def missing(self) -> dict[str, str]:
         """Why house totals are not there: by role or measuring point, in words. Empty when all is well."""
         reasons = dict(self._balance.missing)
-        awaited = {key.rpartition(" ")[0] for key in self._household.waiting()}
+        awaited: dict[str, list[str]] = {}
+        for point_id, _, quantity in (key.rpartition(" ") for key in self._household.waiting()):
+            awaited.setdefault(point_id, []).append(quantity)
+        waits_since = self._household.waits_since or self._now
         for point_id, point in self._points.items():
             if point.asleep(self._now):
                 continue
@@ -124,6 +128,8 @@ class Metering:
                 reasons[point_id] = f"has been silent since {utc_text(since)}"
             elif point_id in awaited and not point.was_read:
                 reasons[point_id] = "has not been read yet"
+            elif point_id in awaited and self._now - waits_since > self._interval_s:
+                reasons[point_id] = f"answers, but has given no {' and no '.join(awaited[point_id])} that can be used since {utc_text(waits_since)}"
         if self._household.mistake:
             reasons["remainder"] = self._household.mistake
         elif self._household.remainder_wh < 0:

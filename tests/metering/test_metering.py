@@ -295,6 +295,14 @@ def test_a_point_that_was_never_read_is_named() -> None:
     assert metering.missing() == {"pv": "has not been read yet"}
 
 
+def test_a_counter_that_a_device_no_longer_tells_is_named() -> None:
+    metering = Metering([GRID], 900, 10)
+    for second in range(0, 2800, 10):
+        metering.update("grid", readings(T0 + second, power_w=1.0, import_wh=1.0, export_wh=1.0 if second < 1000 else None), T0 + second)
+        assert second > 2700 or not metering.missing(), "it may only be late"
+    assert metering.missing() == {"grid": "answers, but has given no export_wh that can be used since 2027-01-15T08:30:00Z"}
+
+
 def test_a_negative_consumption_that_is_carried_is_named() -> None:
     metering = Metering([GRID], 60, 10)
     for second in range(0, 130, 10):
