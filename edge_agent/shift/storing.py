@@ -62,7 +62,13 @@ class Storing:
             self._gathering = None
 
     async def store(self) -> bool:
-        """All that is there, now, and the state also without events; on failure both wait for the next time."""
+        """All that is there, now, and the state also without events; on failure both wait for the next time.
+
+        It goes on when its caller is cancelled: what is being written would be written again.
+        """
+        return await asyncio.shield(asyncio.create_task(self._store(), name="write"))
+
+    async def _store(self) -> bool:
         async with self._lock:
             events = list(self._pending)
             try:
