@@ -70,8 +70,8 @@ tools:
 	@command -v promtool >/dev/null || $(call debian,prometheus)
 	@command -v chromedriver >/dev/null || $(call debian,chromium chromium-driver fonts-dejavu-core)
 
-# What boots Debians and builds their packages in tests: of use to root only, so nobody else is asked for it.
-MACHINES := mmdebstrap systemd-container zstd apt-utils gnupg gpgv lintian shellcheck qemu-user-static
+# What mounts disks, boots Debians and builds their packages in tests: of use to root only, so nobody else is asked for it.
+MACHINES := e2fsprogs mount util-linux mmdebstrap systemd-container zstd apt-utils gnupg gpgv lintian shellcheck qemu-user-static
 machines:
 	@[ "$$(id -u)" != 0 ] || dpkg-query --show $(MACHINES) >/dev/null 2>&1 || $(call debian,$(MACHINES))
 
