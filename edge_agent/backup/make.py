@@ -34,7 +34,11 @@ def run(options: argparse.Namespace) -> int:
         manifest = Manifest(site.account.building_id, site.file.name, now, options.move, options.with_secrets, queue is not None)
         write(path, manifest, files, queue)
         if options.move and queue is not None:
-            _mark_moved(site, now, path)
+            try:
+                _mark_moved(site, now, path)
+            except EdgeAgentError:
+                path.unlink(missing_ok=True)  # it says that this gateway has stopped, and it has not
+                raise
     print(f"{path}: written with {', '.join(files)}{' and the queue' if queue is not None else '; the agent has not run yet, so there is no queue'}")
     for name in left:
         print(f"left out: {name}")

@@ -17,6 +17,7 @@ from edge_agent.control import state_lock
 from edge_agent.handover import MOVED, RESTORED, restored_state
 from edge_agent.model.clock import utc_text
 from edge_agent.model.errors import ConfigError, EdgeAgentError
+from edge_agent.outbox.aside import set_aside
 from edge_agent.outbox.outbox import Queue
 
 
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
         folder = options.config.resolve().parent
         if not folder.is_dir():
             raise EdgeAgentError(f"{options.config}: there is no folder {folder}")
+        _refuse_beside_agent(options.config)
         targets = {name: options.config.resolve() if name == backup.manifest.site_file else folder / name for name in backup.site_files}
         _make_way([path for path in targets.values() if path.exists()], options.replace)
         for name, path in targets.items():
@@ -64,6 +66,15 @@ def _sent_until(backup: Backup, given: str | None) -> float | None:
     if at.timestamp() > time.time():
         raise EdgeAgentError(f"--sent-until: {given} is in the future")
     return at.timestamp()  # without an offset it is this machine's local time
+
+
+def _refuse_beside_agent(path: Path) -> None:
+    """Raises AgentBusy, before anything is changed, when an agent runs on the site file that is here."""
+    with contextlib.suppress(ConfigError):
+        folder = database_of(path).parent
+        if folder.is_dir():
+            with state_lock(folder):
+                pass
 
 
 def _make_way(there: list[Path], replace: bool) -> None:
@@ -100,8 +111,7 @@ def _queue(backup: Backup, database: Path, sent: float | None, replace: bool) ->
     """The queue under its name, told until when the other gateway sent; whole or not at all."""
     with state_lock(database.parent):
         if database.exists() and replace:
-            with contextlib.suppress(EdgeAgentError), Queue.opened(database):
-                pass  # its log is written back: a file alone is set aside
+            set_aside(database, f"before-{datetime.now(UTC):%Y%m%d-%H%M%S}")  # with its log
         _make_way([database] if database.exists() else [], replace)
         made = database.with_name(f".{database.name}.restored")
         made.unlink(missing_ok=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_SECRET, Answer, LocalCloud
 from edge_agent.model.clock import utc_text
+from edge_agent.model.events import Event
+from edge_agent.outbox.queue import Queue
 from tests.conftest import until
 from tests.end_to_end.gateway import Gateway, energies, meter, running
 from tests.simulators import RegisterServer
@@ -117,6 +119,42 @@ async def test_damaged_or_foreign_file_changes_nothing(gateway: Gateway, tmp_pat
         (tmp_path / name).write_bytes(content)
         assert await gateway_command(folder / "agent.yaml", "restore", str(tmp_path / name)) == 3
         assert list(folder.iterdir()) == []
+
+
+async def test_restore_beside_a_running_agent_changes_nothing(gateway: Gateway, meter_server: RegisterServer, tmp_path: Path) -> None:
+    gateway.write_site([meter(meter_server)])
+    assert (await gateway.command("backup", str(tmp_path / "a.tar.gz")))[0] == 0
+    gateway.write_site([meter(meter_server, "other")])
+    async with running(gateway):
+        await until(lambda: (gateway.folder / "state" / "edge-agent.sock").exists(), 30)
+        code, _, errors = await gateway.command("restore", str(tmp_path / "a.tar.gz"), "--replace")
+        assert code != 0
+        assert "in use by an agent" in errors
+        await gateway.stop()
+    assert "id: other" in gateway.site.read_text()
+    assert not list(gateway.folder.glob("*.before-*"))
+
+
+async def test_log_of_a_damaged_queue_is_not_left_beside_the_restored_one(gateway: Gateway, meter_server: RegisterServer, tmp_path: Path) -> None:
+    gateway.write_site([meter(meter_server)])
+    state = gateway.folder / "state"
+    state.mkdir()
+    database, log = state / "edge-agent.db", state / "edge-agent.db-wal"
+    with Queue.opened(database) as queue:
+        queue.put([Event("grid-meter", "Main meter", "SMART_METER", "ENERGY_CONSUMPTION", 1.0, 900)], {})
+    assert (await gateway.command("backup", str(tmp_path / "a.tar.gz")))[0] == 0
+    queue = Queue(database)
+    queue.put([Event("grid-meter", "Main meter", "SMART_METER", "ENERGY_CONSUMPTION", 2.0, 1800 + at) for at in range(2000)], {})
+    newer = log.read_bytes()
+    queue.close()
+    log.write_bytes(newer)
+    database.write_bytes(b"\xff" * 8192)  # and it can no longer be opened
+    code, out, errors = await gateway.command("restore", str(tmp_path / "a.tar.gz"), "--replace", "--sent-until", "backup")
+    assert code == 0, errors
+    assert "1 events wait" in out
+    assert (await gateway.queue())["waiting"] == 1
+    (aside,) = state.glob("edge-agent.db.before-*-wal")
+    assert aside.read_bytes() == newer
 
 
 def names(file: Path) -> set[str]:
