@@ -120,10 +120,13 @@ class Outbox:
 
     # putting in
 
-    async def commit(self, events: Sequence[Event], state: Mapping[str, str]) -> None:
-        """Stores events and the state they follow from (JSON by key) in one transaction; on disk when it returns."""
+    async def commit(self, events: Sequence[Event], state: Mapping[str, str], dropped: int = 0) -> None:
+        """Stores events and the state they follow from (JSON by key) in one transaction; on disk when it returns.
+
+        `dropped` events came before them that could not be stored in time: they are counted.
+        """
         if events or state:
-            await self.call(lambda queue: queue.put(events, state))
+            await self.call(lambda queue: queue.put(events, state, dropped))
 
     async def load_state(self, key: str) -> str | None:
         """What was last committed under `key`."""

@@ -131,8 +131,11 @@ class Queue:
 
     # putting in
 
-    def put(self, events: Sequence[Event], state: Mapping[str, str]) -> None:
-        """Adds events, in their order, and the state they follow from. Raises ValueError for a value that is not finite."""
+    def put(self, events: Sequence[Event], state: Mapping[str, str], dropped: int = 0) -> None:
+        """Adds events, in their order, and the state they follow from; counts those that were `dropped` before they came here.
+
+        Raises ValueError for a value that is not finite.
+        """
         for event in events:
             if not math.isfinite(event.value):
                 raise ValueError(f"{event.device_id} {event.type}: {event.value} is no value for the cloud")
@@ -146,6 +149,8 @@ class Queue:
                 self._db.executemany(_PUT, rows)
                 self._newest.put(events, self._next)
                 self._next += len(rows)
+            if dropped:
+                counters.count(self._db, "dropped", dropped)
             self._db.executemany("INSERT INTO state VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", state.items())
 
     def _series_of(self, event: Event) -> int:

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 GATHER_S = 0.5  # what changes within this time of each other is stored in one transaction
 CLOSING_S = 5.0  # and what closes an interval, device after device, within this time, or a hundredth of a shorter interval
+MOST_HELD = 100_000  # events in memory, some 20 MB: weeks of a large house
 RETRY_S = 10.0  # between attempts to write a queue that could not be written
 
 
@@ -38,6 +39,7 @@ class Storing:
         self._on_end = on_end
         self._closing_s = max(GATHER_S, min(CLOSING_S, interval_s / 100))
         self._pending: list[Event] = []
+        self._dropped = 0  # of those that could not be stored, and are not counted on disk yet
         self._store_at = 0.0  # monotonic
         self._gathering: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
@@ -70,20 +72,30 @@ class Storing:
 
     async def _store(self) -> bool:
         async with self._lock:
-            events = list(self._pending)
+            events, dropped = list(self._pending), self._dropped
             try:
-                await self._outbox.commit(events, self._state())
+                await self._outbox.commit(events, self._state(), dropped)
             except StorageError as error:
                 if not self.failed:
                     log.error("%s; %d events are held in memory until the queue can be written", error, len(events))
                 self.failed = True
+                self._drop_oldest()
                 return False
             del self._pending[: len(events)]
+            self._dropped -= dropped
             if self.failed:
                 log.info("the queue can be written again")
                 self.failed = False
         self._on_stored()
         return True
+
+    def _drop_oldest(self) -> None:
+        """What no memory can hold; counted in the queue once it can be written."""
+        if (more := len(self._pending) - MOST_HELD) > 0:
+            if not self._dropped:
+                log.error("more events wait for the queue than memory holds; the oldest are dropped and counted")
+            del self._pending[:more]
+            self._dropped += more
 
     async def close(self) -> None:
         """Stores a last time, without waiting for more."""

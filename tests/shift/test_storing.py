@@ -1,38 +1,38 @@
-"""Events on their way to disk: stored once, whoever stops waiting for it."""
+"""Events that cannot be written are held, in bounded memory, and none is dropped without being counted."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from pathlib import Path
 
+import pytest
+
+from edge_agent.model.clock import SystemClock
 from edge_agent.model.events import Event
-from edge_agent.outbox.outbox import Outbox, Queue
+from edge_agent.outbox.outbox import Outbox
+from edge_agent.shift import storing
 from edge_agent.shift.storing import Storing
-from tests.conftest import HandClock
 
 
-async def test_a_write_that_nobody_waits_for_any_more_is_not_repeated(tmp_path: Path) -> None:
-    outbox = await Outbox.open(tmp_path / "q.db")
-    storing = Storing(outbox, HandClock(), 900, lambda: {"metering": "{}"}, lambda: None, lambda _: None)
-    go, began, loop = threading.Event(), asyncio.Event(), asyncio.get_running_loop()
+def event(number: int) -> Event:
+    return Event("meter", "Meter", "SMART_METER", "ENERGY_CONSUMPTION", float(number), 1_800_000_000 + number)
 
-    def slow_disk(_: Queue) -> None:
-        loop.call_soon_threadsafe(began.set)
-        assert go.wait(30)
 
-    disk = asyncio.create_task(outbox.call(slow_disk))
-    await began.wait()
-    storing.add([Event("a", "Meter", "SMART_METER", "ENERGY_CONSUMPTION", 1.5, 900)], changed=False)
-    keeping_time = asyncio.create_task(storing.store())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    keeping_time.cancel()
-    await asyncio.gather(keeping_time, return_exceptions=True)
-    assert keeping_time.cancelled()
-    closing = asyncio.create_task(storing.close())
-    await asyncio.sleep(0)
-    go.set()
-    await asyncio.gather(disk, closing)
-    assert (await outbox.stats())["waiting"] == 1
+async def test_queue_that_cannot_be_written_for_long_costs_the_oldest_events_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(storing, "MOST_HELD", 10)
+    outbox = await Outbox.open(tmp_path / "queue.db")
+    await outbox.call(lambda queue: queue._db.execute("PRAGMA query_only=ON"))
+    held = Storing(outbox, SystemClock(), 900.0, lambda: {"metering": "{}"}, lambda: None, lambda _: None)
+    for number in range(25):
+        held.add([event(number)], changed=False)
+        assert not await held.store()
+    assert held.failed
+    await outbox.call(lambda queue: queue._db.execute("PRAGMA query_only=OFF"))
+    assert await held.store()
+    await held.close()
+    stats, waiting = await outbox.stats(), await outbox.waiting(100)
     await outbox.close()
+    assert [one["value"] for one in waiting] == list(range(15, 25))
+    assert stats["dropped"] == 15
+    assert len([record for record in caplog.records if "dropped and counted" in record.getMessage()]) == 1
