@@ -272,7 +272,8 @@ class Decisions:
 
     Decided in `metering/` and not open to choice: an interval not covered from its beginning is not sent; a counter's
     energy over a gap is spread by the power that was read meanwhile, else evenly; a changed state is dated when it changed,
-    and sent once it has stood for 5 s; a state of charge moves by 1 % steps; states are told again after a restart and once a day.
+    and sent once it has stood for 5 s; a state of charge moves by 1 % steps, and turns by one when that has stood for 5 minutes;
+    states are told again after a restart and once a day.
     """
 
     interval_timestamp: Literal["end", "start"] = "end"  # which end of an interval dates its energy

@@ -14,6 +14,7 @@ from edge_agent.model.measurements import Change, DeviceStatus, MeterPoint, Qual
 
 # Decisions
 SOC_STEP_PERCENT = 1.0
+SOC_TURN_S = 300.0  # one that turns by less than two steps is reported when that has stood so long: whole percents flicker
 DEBOUNCE_S = 5.0  # a changed state is reported once a poll this much later sees it, too; it is dated when it was first seen
 RESTATE_S = 86_400.0  # what does not change is told again once a day
 BACK = DeviceStatus.READY  # what a device without a status of its own is said to be when it can be reached again
@@ -30,7 +31,19 @@ class _New(NamedTuple):
 class Changes:
     """The states of one measuring point as the cloud knows them."""
 
-    __slots__ = ("_back_at", "_good_at", "_new", "_offline_after_s", "_point_id", "_read_at", "_sent", "_sent_at", "_watched_at", "_watches")
+    __slots__ = (
+        "_back_at",
+        "_good_at",
+        "_new",
+        "_offline_after_s",
+        "_point_id",
+        "_read_at",
+        "_sent",
+        "_sent_at",
+        "_soc_by",
+        "_watched_at",
+        "_watches",
+    )
 
     def __init__(self, point: MeterPoint) -> None:
         self._point_id = point.id
@@ -41,6 +54,7 @@ class Changes:
         self._sent_at: dict[Quantity, float] = {}  # in this process
         self._new: dict[Quantity, _New] = {}
         self._read_at: dict[Quantity, float] = {}  # of the newest reading, in this process
+        self._soc_by = 0.0  # percent by which the reported state of charge moved last, in this process
         self._good_at: float | None = None
         self._back_at: float | None = None  # since when a device that was called offline answers again
         self._watched_at: float | None = None
@@ -67,13 +81,26 @@ class Changes:
         if not _differs(quantity, self._sent.get(quantity), value):
             self._new.pop(quantity, None)
             return [self._change(quantity, now, value, now)] if now - told_at >= RESTATE_S else []
-        if quantity not in self._sent_at or quantity is Quantity.SOC_PERCENT or self._sent.get(quantity) == DeviceStatus.OFFLINE:
+        if quantity not in self._sent_at or self._sent.get(quantity) == DeviceStatus.OFFLINE:
             return [self._change(quantity, at, value, now)]
+        if quantity is Quantity.SOC_PERCENT:
+            return self._charged(float(value), at, now)
         new = self._new.get(quantity)
         if new is None or new.value != value:
             self._new[quantity] = _New(value, at, now)
             return []
         return [self._change(quantity, new.at, value, now)] if now - new.seen_at >= DEBOUNCE_S else []
+
+    def _charged(self, percent: float, at: float, now: float) -> list[Change]:
+        """Reports a state of charge that moved: at once, but where it turns by little, when that has stood for a while."""
+        quantity = Quantity.SOC_PERCENT
+        by = percent - float(self._sent[quantity])
+        if by * self._soc_by < 0 and abs(by) < 2 * SOC_STEP_PERCENT:
+            new = self._new.setdefault(quantity, _New(percent, at, now))
+            if now - new.seen_at < SOC_TURN_S:
+                return []
+        self._soc_by = by
+        return [self._change(quantity, at, percent, now)]
 
     def _back(self, now: float) -> list[Change]:
         """A device that answers again is not offline, even when it tells no status: for one that has some, it is waited for."""

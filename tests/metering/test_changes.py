@@ -74,6 +74,22 @@ def test_the_state_of_charge_moves_by_a_percent_or_to_an_end() -> None:
     assert [value for step in found for _, value in step] == [50.0, 51.0, 99.5, 100.0]
 
 
+def test_a_state_of_charge_that_flickers_between_two_percents_is_told_once() -> None:
+    changes = Changes(CHARGER)
+    found = [told for index in range(60) for told in poll(changes, 10 * index, soc_percent=49 + index % 2)]
+    assert found == [("soc_percent", 49), ("soc_percent", 50)]
+
+
+def test_a_state_of_charge_that_turns_is_told_by_the_second_percent_or_when_the_first_has_stood() -> None:
+    changes = Changes(CHARGER)
+    found = {
+        at: told
+        for at, soc in [(0, 49), (10, 50), (20, 49), (30, 48), (40, 49), (330, 49), (340, 49)]
+        if (told := poll(changes, at, soc_percent=soc))
+    }
+    assert {at: told[0][1] for at, told in found.items()} == {0: 49, 10: 50, 30: 48, 340: 49}
+
+
 def test_silence_is_reported_once_and_the_true_status_on_return() -> None:
     changes = Changes(CHARGER)
     poll(changes, 0, status="running")
