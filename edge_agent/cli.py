@@ -22,7 +22,7 @@ from edge_agent import __version__
 from edge_agent.backup.options import add_backup_options, add_restore_options
 from edge_agent.bounds import number
 from edge_agent.logs import FORMATS, log_to_stderr
-from edge_agent.model.errors import ConfigError, EdgeAgentError
+from edge_agent.model.errors import CLOSED_HINT, ConfigError, EdgeAgentError
 from edge_agent.scan.options import add_options as add_scan_options
 from edge_agent.setup.options import add_options as add_setup_options
 from edge_agent.status.options import add_options as add_status_options
@@ -46,6 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except EdgeAgentError as error:
         print(f"edge-agent: {error}", file=sys.stderr)
+        return 3
+    except PermissionError as error:
+        print(f"edge-agent: {error.filename}: {error.strerror}; {CLOSED_HINT}", file=sys.stderr)
         return 3
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

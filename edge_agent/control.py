@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from edge_agent.model.errors import AgentBusy, EdgeAgentError, StorageError
+from edge_agent.model.errors import CLOSED_HINT, AgentBusy, EdgeAgentError, StorageError
 
 Answer = dict[str, Any]
 Handler = Callable[[dict[str, Any]], Awaitable[Answer]]
@@ -113,7 +113,7 @@ def ask(folder: Path, request: dict[str, Any], timeout_s: float = 60.0) -> Answe
             line.settimeout(timeout_s)
             line.connect(path)
         except PermissionError:
-            raise EdgeAgentError(f"{folder}: the agent's socket is closed to you; use sudo, or join the group edge-agent") from None
+            raise EdgeAgentError(f"{folder}: the agent's socket is closed to you; {CLOSED_HINT}") from None
         except OSError:
             return None
         try:

@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_agent.config.findings import Findings
 from edge_agent.config.schema import MoostSection
-from edge_agent.model.errors import Problem
+from edge_agent.model.errors import CLOSED_HINT, Problem
 from edge_agent.profiles.document import Document, Location
 
 CREDENTIAL = "moost-client-secret"  # its name for systemd's LoadCredential=; encrypted ones have names that end in -encrypted
@@ -73,6 +73,9 @@ def secret_in(findings: Findings, path: Path, at: Location) -> str | None:
     try:
         secret = path.read_text(encoding="utf-8").strip()
         mode = path.stat().st_mode
+    except PermissionError:
+        findings.wrong(at, f"{path}: you may not read it", CLOSED_HINT)
+        return None
     except OSError as error:
         findings.wrong(at, f"{path}: {error.strerror}", "the file holds the secret and nothing else")
         return None

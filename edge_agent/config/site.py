@@ -23,6 +23,7 @@ from edge_agent.uplink.client import MoostAccount
 from edge_agent.uplink.registration import Building
 from edge_agent.uplink.uploader import UploadSettings
 
+_MISSING_HINT = "`edge-agent setup` writes one"
 _PACKAGED = PACKAGED, Path("/var/lib/edge-agent")  # site file and state of a packaged installation
 
 
@@ -53,7 +54,7 @@ def load_site(path: Path, copy: Path | None = None) -> Site:
 
     From a `copy` only its text and the profiles beside it are taken; other files that it names count from `path`.
     """
-    document = read_document(copy or path)
+    document = read_document(copy or path, _MISSING_HINT)
     if secrets := written_secrets(document):
         raise ConfigError(secrets)
     section, findings = _sections(document, path.resolve(), (copy or path.resolve()).parent)
@@ -124,7 +125,7 @@ def _without(document: Document, mistakes: Iterable[Location]) -> Document:
 
 def database_of(path: Path) -> Path:
     """Where a site file puts its queue, also while the rest of the file has mistakes. Raises ConfigError for a file that is no YAML."""
-    data = read_document(path).data
+    data = read_document(path, _MISSING_HINT).data
     storage = data.get("storage") if isinstance(data, dict) else None
     named = storage.get("path") if isinstance(storage, dict) else None
     return _state_folder(path.resolve().parent) / str(named or StorageSection().path)

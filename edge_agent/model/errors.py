@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CLOSED_HINT = "use sudo, or join the group edge-agent"  # where a file or socket belongs to the service
+
 
 class EdgeAgentError(Exception):
     """The root: its text can be shown to a user as it is."""

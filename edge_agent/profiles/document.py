@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from edge_agent.codec.human import nearest
-from edge_agent.model.errors import ConfigError, Problem
+from edge_agent.model.errors import CLOSED_HINT, ConfigError, Problem
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
@@ -68,14 +68,18 @@ class Document:
         return Problem(self.file, self.line(location), text, hint)
 
 
-def read_document(path: Path) -> Document:
-    """Reads a YAML file. Raises ConfigError when it cannot be read or is no YAML."""
+def read_document(path: Path, missing_hint: str = "") -> Document:
+    """Reads a YAML file. Raises ConfigError when it cannot be read or is no YAML; `missing_hint` says what to do where there is none."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError([Problem(str(path), 0, "there is no such file")]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(str(path), 0, f"cannot be read: {error}")]) from None
+        raise ConfigError([Problem(str(path), 0, "there is no such file", missing_hint)]) from None
+    except PermissionError:
+        raise ConfigError([Problem(str(path), 0, "you may not read it", CLOSED_HINT)]) from None
+    except OSError as error:
+        raise ConfigError([Problem(str(path), 0, f"cannot be read: {error.strerror or error}")]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Problem(str(path), 0, "cannot be read: it is no text in UTF-8")]) from None
     return parse_document(text, str(path))
 
 

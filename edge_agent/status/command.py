@@ -16,7 +16,7 @@ from edge_agent.config import database_of
 from edge_agent.config.credentials import PACKAGED
 from edge_agent.control import ask
 from edge_agent.health import reasons_in
-from edge_agent.model.errors import ConfigError, EdgeAgentError, Problem
+from edge_agent.model.errors import ConfigError, EdgeAgentError
 from edge_agent.status.document import Status
 from edge_agent.status.options import WATCH_S
 from edge_agent.status.text import status_text
@@ -57,8 +57,6 @@ def _show(options: argparse.Namespace) -> int:
 
 def _asked(config: Path) -> dict[str, Any]:
     """The running agent's status. Raises EdgeAgentError with what to do when there is none."""
-    if not config.exists():
-        raise ConfigError([Problem(str(config), 0, "there is no such file", "`edge-agent setup` writes one")])
     folder = database_of(config).parent
     answer = ask(folder, {"command": "status"}) if folder.is_dir() else None
     if answer is None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,36 @@ def test_queue_before_the_first_run_says_so(site: Path, capsys: pytest.CaptureFi
     assert "there is no queue yet" in capsys.readouterr().err
 
 
+@contextmanager
+def as_stranger(folder: Path) -> Iterator[None]:
+    """The folder belongs to somebody else while the block runs."""
+    user = os.geteuid()
+    folder.chmod(0o700 if user == 0 else 0)
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "check", "read", "queue", "backup", "verify", "record meter", "setup --yes", "scan 127.0.0.1 --wait 0"]
+)
+def test_house_of_another_user_is_told_with_what_to_do(site: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    arguments = [*command.split(), "--config", str(site)]
+    site.write_text("- imports what the command needs\n")
+    main(arguments)
+    capsys.readouterr()
+    with as_stranger(site.parent):
+        code = main(arguments)
+    said = capsys.readouterr().err
+    assert code in (1, 3), said
+    assert said.count("\n") == 1
+    assert said.endswith("; use sudo, or join the group edge-agent\n")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -90,7 +123,7 @@ def test_number_out_of_bounds_is_wrong_usage(arguments: str, capsys: pytest.Capt
 def test_missing_site_file_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "edge_agent", "run", "--config", tmp_path / "x.yaml"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == f"{tmp_path}/x.yaml: there is no such file\n"
+    assert done.stderr == f"{tmp_path}/x.yaml: there is no such file; `edge-agent setup` writes one\n"
 
 
 def test_every_command_stands_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:

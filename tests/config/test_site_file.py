@@ -235,7 +235,7 @@ def test_dual_tariff_becomes_the_platforms_windows(load: Load) -> None:
 def test_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         load_site(tmp_path / "nowhere.yaml")
-    assert str(refused.value) == f"{tmp_path}/nowhere.yaml: there is no such file"
+    assert str(refused.value) == f"{tmp_path}/nowhere.yaml: there is no such file; `edge-agent setup` writes one"
 
 
 BUILDING = "building: {{zip: '8010', city: Graz, country_code: AT, tariff: {{type: DYNAMIC, {}}}}}\n"
