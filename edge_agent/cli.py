@@ -33,6 +33,11 @@ _EPILOG = (
     "`edge-agent COMMAND --help` explains each; `demo` shows all of it without a house."
 )
 
+_READ_MORE = "Through the running agent, else by itself. Exit code 3 if a device could not be read; with --balance 1 if something is wrong."
+_STATUS_MORE = "Exit code 0 healthy, 1 degraded (something needs a look) or a faulty site file, 3 failing or not running."
+_SETUP_MORE = "Run again, it keeps your edits and adds what is new. Every question has an option. Exit code 1 if something is left to mend."
+_VERIFY_MORE = "Exit code 1 if something does not fit, 3 if nothing could be compared."
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code. No traceback reaches a user."""
@@ -77,14 +82,14 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"edge-agent {__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    run = _command(commands, "run", _run, "run the agent until it is stopped")
+    run = _command(commands, "run", _run, "run the agent until it is stopped", "SIGTERM stops it with nothing lost, SIGHUP re-reads the site file.")
     run.add_argument("--verbose", action="store_true", help="log what is usually not worth a line")
     run.add_argument("--log-format", choices=FORMATS, default="text", help="json: one object a line, for a log collector (default: text)")
 
-    check = _command(commands, "check", _check, "check the site file and the profiles it names")
+    check = _command(commands, "check", _check, "check the site file and the profiles it names", "Exit code 1 if there is a mistake.")
     check.add_argument("--json", action="store_true", help="print JSON")
 
-    read = _command(commands, "read", _read, "show one reading of each point now")
+    read = _command(commands, "read", _read, "show one reading of each point now", _READ_MORE)
     read.add_argument("device", nargs="?", default="", metavar="DEVICE", help="the device's id (default: all)")
     read.add_argument("--plan", action="store_true", help="show the requests of one poll, and what is left out of them")
     read.add_argument("--balance", action="store_true", help="watch all devices for a minute: do their signs, factors and roles fit together?")
@@ -98,9 +103,9 @@ def parser() -> argparse.ArgumentParser:
         help="how long to listen for MQTT devices when no agent runs (default: 10)",
     )
 
-    status = _command(commands, "status", _status, "show how the running agent, its devices and the way to the cloud stand")
+    status = _command(commands, "status", _status, "show how the running agent, its devices and the way to the cloud stand", _STATUS_MORE)
     add_status_options(status)
-    setup = _command(commands, "setup", _setup, "ask what a site file needs, write it, and prove that it works")
+    setup = _command(commands, "setup", _setup, "ask what a site file needs, write it, and prove that it works", _SETUP_MORE)
     add_setup_options(setup)
 
     backup = _command(commands, "backup", _backup, "write site file, queue and counters into one file")
@@ -123,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     queue.add_argument("--json", action="store_true", help="print JSON")
     queue.add_argument("--limit", type=number(int, 1, 100_000), default=50, metavar="N", help="rows to list (default: 50)")
 
-    verify = _command(commands, "verify", _verify, "compare what the platform counted with what was sent")
+    verify = _command(commands, "verify", _verify, "compare what the platform counted with what was sent", _VERIFY_MORE)
     verify.add_argument(
         "--days",
         type=number(int, 1, 35, "what was sent is remembered as long"),
@@ -176,8 +181,8 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+def _command(commands: Any, name: str, run: Any, text: str, more: str = "") -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}".strip())
     command.add_argument("--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="FILE", help=f"the site file (default: {DEFAULT_CONFIG})")
     command.set_defaults(run=run, verbose=False)
     return command

@@ -22,7 +22,8 @@ the site file: the house, its devices, the account
 .I /var/lib/edge-agent/
 the queue of events and what outlives a restart""",
     "EXIT STATUS": """\
-0 done; 1 a mistake in the site file or a profile; 2 wrong usage; 3 something outside (a device is silent, the queue cannot be written).
+0 done; 1 a mistake in the site file or a profile, or a check that found something; 2 wrong usage; 3 something outside
+(a device is silent, the queue cannot be written); 70 a fault of the program; 130 ended by Ctrl-C.
 .B edge-agent status
 tells by its own codes how the agent stands: see its part above.""",
     "SIGNALS": """\

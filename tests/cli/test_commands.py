@@ -120,6 +120,13 @@ def test_number_out_of_bounds_is_wrong_usage(arguments: str, capsys: pytest.Capt
     assert re.search(f"argument {option}: .*number.* from [0-9]+ to [0-9]+", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("command", ["status", "check", "read", "verify"])
+def test_help_tells_a_programmer_the_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert "Exit code " in capsys.readouterr().out
+
+
 def test_missing_site_file_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "edge_agent", "run", "--config", tmp_path / "x.yaml"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
