@@ -128,7 +128,7 @@ class Metering:
                 reasons[point_id] = f"has been silent since {utc_text(since)}"
             elif point_id in awaited and not point.was_read:
                 reasons[point_id] = "has not been read yet"
-            elif point_id in awaited and self._now - waits_since > self._interval_s:
+            elif point_id in awaited and self._now - waits_since > max(self._interval_s, point.rhythm_s):
                 reasons[point_id] = f"answers, but has given no {' and no '.join(awaited[point_id])} that can be used since {utc_text(waits_since)}"
         if self._household.mistake:
             reasons["remainder"] = self._household.mistake

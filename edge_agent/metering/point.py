@@ -72,6 +72,11 @@ class PointMeter:
         self.was_read = False
 
     @property
+    def rhythm_s(self) -> float:
+        """How far its values may lie apart while all is well."""
+        return self._gap_s
+
+    @property
     def closed(self) -> bool:
         """Whether gauges were settled since `take_closed`."""
         return bool(self._closed)

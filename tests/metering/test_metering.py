@@ -303,6 +303,15 @@ def test_a_counter_that_a_device_no_longer_tells_is_named() -> None:
     assert metering.missing() == {"grid": "answers, but has given no export_wh that can be used since 2027-01-15T08:30:00Z"}
 
 
+def test_a_counter_that_is_told_once_an_hour_is_not_called_missing_between() -> None:
+    metering = Metering([replace(GRID, stale_after_s=4000), PV], 900, 10)
+    for second in range(0, 7300, 10):
+        hourly = 1.0 if second % 3600 == 0 else None
+        metering.update("pv", readings(T0 + second, generation_w=1.0, generation_wh=1.0), T0 + second)
+        metering.update("grid", readings(T0 + second, power_w=1.0, import_wh=hourly, export_wh=hourly), T0 + second)
+        assert not metering.missing()
+
+
 def test_a_negative_consumption_that_is_carried_is_named() -> None:
     metering = Metering([GRID], 60, 10)
     for second in range(0, 130, 10):
