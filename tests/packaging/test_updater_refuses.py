@@ -186,6 +186,23 @@ def between(gateway: Gateway, window: str) -> str:
     return gateway.run(f"echo $(date -d '{opens}' +%H:%M)-$(date -d '{closes}' +%H:%M)").stdout.strip()
 
 
+def test_other_packages_of_the_repository_are_not_taken(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        root = gateway.operator.folder / "bash"
+        (root / "DEBIAN").mkdir(parents=True)
+        fields = "Package: bash\nVersion: 99\nArchitecture: all\nMaintainer: nobody <nobody@example.invalid>\nDescription: another\n"
+        (root / "DEBIAN/control").write_text(fields)
+        subprocess.run(["dpkg-deb", "--root-owner-group", "--build", str(root), str(gateway.operator.debs)], check=True, capture_output=True)
+        gateway.operator.phase("99", 100, "bash")
+        new = gateway.operator.release()
+        assert gateway.look()["result"] == "ok"
+        assert gateway.settled()["to"] == new
+        gateway.run("apt-get update && apt-get -y upgrade")
+        assert gateway.run("dpkg-query -W -f '${Version}' bash").stdout != "99"
+
+    on_all(fleet, story)
+
+
 def test_same_failure_is_logged_once(fleet: list[Gateway]) -> None:
     def story(gateway: Gateway) -> None:
         gateway.run("systemctl stop repository")
