@@ -224,6 +224,92 @@ def test_power_cuts_on_the_way_back_do_not_stop_it(fleet: list[Gateway]) -> None
     on_all(fleet, story)
 
 
+def test_agent_that_somebody_stops_meanwhile_is_not_to_blame(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        new = gateway.operator.release()
+        gateway.look()
+        gateway.wait_for(f"grep -q '^state=judging' {STATE}/report")
+        assert gateway.running() == new
+        gateway.run(f"sleep 2; systemctl stop edge-agent; sleep {SOAK_S / 2 + 3}; test -e {STATE}/pending; ! systemctl is-active edge-agent")
+        gateway.run("systemctl start edge-agent")
+        assert gateway.settled()["state"] == "confirmed"
+        assert gateway.installed() == gateway.running() == new
+
+    on_all(fleet, story)
+
+
+def test_agent_that_is_removed_meanwhile_stays_away(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        gateway.set("SOAK", "0")
+        new = gateway.operator.release()
+        gateway.look()
+        gateway.wait_for(f"grep -q '^to={new}' {STATE}/report")
+        assert f"edge-agent {new} replaces" in gateway.journal()
+        assert "prove itself for 600 s" in gateway.journal()  # without any time nobody could
+        gateway.set("SOAK", str(SOAK_S))
+        gateway.run("systemctl stop edge-agent; dpkg --remove edge-agent")
+        gateway.settled(SOAK_S + 30)
+        assert gateway.run("dpkg-query -W -f '${db:Status-Status}' edge-agent").stdout == "config-files"
+        gateway.run("apt-get update && apt-get -y install edge-agent")
+        assert gateway.running() == new
+
+    on_all(fleet, story)
+
+
+def test_damaged_way_back_leaves_the_way_ahead(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        before = gateway.installed()
+        bad = gateway.operator.release("late-crash")
+        gateway.look()
+        gateway.wait_for(f"grep -q '^to={bad}' {STATE}/report")
+        gateway.run(f"truncate -s -5000 {STATE}/debs/edge-agent_{before}.deb")
+        report = gateway.settled()
+        assert (report["state"], report["to"]) == ("stuck", bad)
+        assert f"edge-agent_{before}.deb is gone or damaged" in report["reason"]
+        gateway.wait_for("systemctl show -p ActiveState --value edge-agent | grep -x -e active -e activating")  # better than none
+        better = gateway.operator.release()
+        gateway.look()
+        assert gateway.settled()["state"] == "confirmed"
+        assert gateway.installed() == gateway.running() == better
+
+    on_all(fleet, story)
+
+
+def test_disk_that_became_read_only_starts_no_gate_again_and_again(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        gateway.run(f"systemctl stop edge-agent-gate.path; printf 'from=0.1\nto=0.2\nservice=on\nphase=judge\n' > {STATE}/pending")
+        gateway.run(f"mount --bind {STATE} {STATE}; mount -o remount,bind,ro {STATE}; systemctl start edge-agent-gate.path")
+        gateway.wait_for("journalctl -b -u edge-agent-gate -o cat --no-pager | grep 'Read-only file system'")
+        gateway.run("sleep 3")
+        said = gateway.run("journalctl -b -u edge-agent-gate -o cat --no-pager").stdout
+        assert said.count(f"cannot remove '{STATE}/pending'") == 1
+        gateway.run(f"umount {STATE}; systemctl restart edge-agent-gate")
+        gateway.settled()
+
+    on_all(fleet, story)
+
+
+def test_update_that_had_to_wait_looks_again_whether_it_may_begin(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        before = gateway.installed()
+        new = gateway.operator.release()
+        gateway.run("systemctl stop edge-agent-gate.path")
+        hold = "import fcntl, time; lock = open('/var/lib/dpkg/lock-frontend', 'a'); fcntl.lockf(lock, fcntl.LOCK_EX); time.sleep(600)"
+        gateway.run(f'systemd-run --quiet --unit=somebody python3 -c "{hold}"')
+        gateway.run("systemctl start --no-block edge-agent-update")
+        gateway.wait_for(f"grep 'locked by' {STATE}/dpkg.log")
+        gateway.run(f"printf 'from={before}\nto=0.2\n' > {STATE}/pending; systemctl stop somebody")
+        gateway.wait_for(
+            "! systemctl is-active --quiet edge-agent-update && systemctl show -p ActiveState --value edge-agent-update | grep -x inactive"
+        )
+        assert gateway.installed() == before
+        gateway.run(f"rm {STATE}/pending; systemctl start edge-agent-gate.path")
+        gateway.look()
+        assert gateway.settled()["to"] == new
+
+    on_all(fleet, story)
+
+
 def test_updater_updates_itself_together_with_the_agent(fleet: list[Gateway]) -> None:
     def story(gateway: Gateway) -> None:
         before = gateway.installed()
