@@ -1,7 +1,7 @@
 """The rows that stand on the pages of an SQLite file, whatever has become of the tree above them. Pure.
 
 SQLite gives up a table at its first damaged page; most of a damaged queue is sound all the same. The format is SQLite's
-(https://sqlite.org/fileformat2.html, sections 1.6, 2 and 4): pages of cells, records of values, a log of newer pages.
+(https://sqlite.org/fileformat2.html, sections 1.6 and 2): pages of cells, records of values.
 """
 
 from __future__ import annotations
@@ -110,25 +110,3 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if data[place] < 0x80:
             return number, place + 1
     return number << 8 | data[at + 8], at + 9
-
-
-_FRAME = 24 + PAGE
-
-
-def newer_pages(log: bytes) -> dict[int, int]:
-    """Where in a write-ahead log the newest committed content of each page begins, for a log of pages of PAGE bytes.
-
-    Checksums are not asked: a log whose middle is damaged still holds what came after.
-    """
-    newest: dict[int, int] = {}
-    since_commit: dict[int, int] = {}
-    salts = log[16:24]
-    for at in range(32, len(log) - _FRAME + 1, _FRAME):
-        number, size_after_commit = struct.unpack_from(">II", log, at)
-        if log[at + 8 : at + 16] != salts:
-            break
-        since_commit[number] = at + 24
-        if size_after_commit:
-            newest |= since_commit
-            since_commit = {}
-    return newest

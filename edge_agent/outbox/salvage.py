@@ -17,8 +17,9 @@ from typing import NamedTuple
 from edge_agent.outbox import counters
 from edge_agent.outbox.aside import replace, set_aside
 from edge_agent.outbox.failures import failure
-from edge_agent.outbox.pages import PAGE, Found, newer_pages, rows_on
+from edge_agent.outbox.pages import PAGE, Found, rows_on
 from edge_agent.outbox.schema import connect
+from edge_agent.outbox.write_ahead import newer_pages
 
 _LATEST = 1 << 40  # no instant and no seq of ours is larger
 
@@ -75,24 +76,24 @@ def _pour(path: Path, db: sqlite3.Connection) -> int:
 
 
 @contextlib.contextmanager
-def _pages(path: Path) -> Iterator[tuple[range, Callable[[int], bytes]]]:
+def _pages(path: Path) -> Iterator[tuple[list[int], Callable[[int], bytes]]]:
     """The numbers of the file's pages, and what reads one of them: its newest content, from the log or from the file."""
     log_path = path.with_name(path.name + "-wal")
     log = log_path.read_bytes() if log_path.exists() else b""
     newer = newer_pages(log)
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        last = max([os.fstat(handle).st_size // PAGE, *newer])
+        numbers = sorted({*range(1, os.fstat(handle).st_size // PAGE + 1), *newer})
 
         def read(number: int) -> bytes:
             if number in newer:
                 return log[newer[number] : newer[number] + PAGE]
             try:
-                return os.pread(handle, PAGE, (number - 1) * PAGE) if 0 < number <= last else b""
+                return os.pread(handle, PAGE, (number - 1) * PAGE) if number > 0 else b""
             except OSError:  # a bad sector
                 return b""
 
-        yield range(1, last + 1), read
+        yield numbers, read
     finally:
         os.close(handle)
 

@@ -19,6 +19,7 @@ from typing import Any
 from edge_agent import __version__
 from edge_agent.model.errors import StorageDamaged, StorageError
 from edge_agent.outbox.failures import failure
+from edge_agent.outbox.write_ahead import hides_commits
 
 FORMAT = 2  # of the file as this program makes it
 OLDEST_FORMAT, OLDEST_PROGRAM = 1, "0.1.0"  # whose programs can use such a file
@@ -55,6 +56,8 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     if path.is_file() and path.stat().st_size == 0:  # SQLite would take it for a new one, and throw its log away
         raise StorageDamaged(f"{path}: is empty; what its log holds is salvaged when the agent starts")
+    if _log_is_damaged(path):
+        raise StorageDamaged(f"{path}: its log is damaged; what can be read is salvaged when the agent starts")
     try:
         db = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
@@ -68,6 +71,17 @@ def connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _log_is_damaged(path: Path) -> bool:
+    """True for a log of which SQLite would drop a part; asked of a queue that this program may use, and after a crash alone: else there is none."""
+    log = path.with_name(path.name + "-wal")
+    try:
+        with path.open("rb") as file:
+            format_in_file = int.from_bytes(file.read(64)[60:])
+        return 0 < format_in_file <= FORMAT and hides_commits(log.read_bytes())
+    except OSError:  # there is none, or SQLite says why it cannot be read
+        return False
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
