@@ -38,7 +38,12 @@ _LIBRARIES = ("httpx", "paho-mqtt", "pydantic", "pymodbus", "ruamel.yaml")
 _LOG_LINES = 3000
 _LETTERS = 200
 _UPDATER = Path("/var/lib/edge-agent-updater")
-_WRITTEN_SECRET = re.compile(r"([\w.-]*(?:secret|password|token)(?![\w.-]*_file)[\w.-]*[\"']?\s*:\s*)([^,}\n]+)", re.IGNORECASE)
+_WRITTEN_SECRET = re.compile(
+    r"([\w.-]*(?:secret|password|token)(?![\w.-]*_file)[\w.-]*[\"']?\s*:\s*)"
+    r"""([|>][^\n]*(?:\n[ \t]+[^\n]*)+|"(?:\\.|[^"\\])*"|'[^']*'|[^,}\n]+)""",  # a block (with what follows it), in quotes, plain
+    re.IGNORECASE,
+)
+_SECRET_FILE = re.compile(r"(?:secret|password)\w*[\"']?\s*:\s*[\"']?([^\"',}\s]+)")  # also in a file that is no YAML
 _URL_LOGIN = re.compile(r"(\w+://)[^/\s@\"']+@")
 
 
@@ -172,6 +177,8 @@ def _secrets(config: Path) -> list[str]:
     """Every secret that this machine has for the agent, also when the site file is faulty."""
     found = [os.environ.get(VARIABLE, "")]
     paths = [Path(os.environ.get("CREDENTIALS_DIRECTORY") or config.parent / "credentials") / CREDENTIAL]
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        paths += [config.parent / name for name in _SECRET_FILE.findall(config.read_text(encoding="utf-8"))]
     with contextlib.suppress(ConfigError, AttributeError):
         sections = [section for section in read_document(config).data.values() if isinstance(section, dict)]
         paths += [config.parent / str(value) for section in sections for key, value in section.items() if re.search("secret|password", key)]
@@ -183,8 +190,9 @@ def _secrets(config: Path) -> list[str]:
 
 def _clean(name: str, text: str, secrets: list[str]) -> str:
     """Without secrets: known ones wherever they are, in YAML whatever stands behind such a key, in URLs what stands before the host."""
-    text = _URL_LOGIN.sub(r"\g<1>***@", masked(text, secrets))
-    return _WRITTEN_SECRET.sub(r"\g<1>***", text) if name.endswith(".yaml") else text
+    if name.endswith(".yaml"):
+        text = _WRITTEN_SECRET.sub(r"\g<1>***", text)
+    return _URL_LOGIN.sub(r"\g<1>***@", masked(text, secrets))
 
 
 def _as_json(value: dict[str, Any]) -> str:

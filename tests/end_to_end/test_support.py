@@ -51,6 +51,24 @@ async def test_faulty_site_without_an_agent_still_gives_a_bundle_without_secrets
         assert secret not in "".join(parts.values()), secret
 
 
+async def test_secrets_are_taken_out_of_a_file_that_is_no_yaml_and_in_every_way_of_writing(gateway: Gateway, tmp_path: Path) -> None:
+    (gateway.folder / "page").write_text("in-a-file\n")
+    gateway.site.write_text("""\
+moost:
+  client_secret: |
+    in-a-block
+    and-more
+web: {listen: [, password_file: page}   # in-a-file
+mqtt: {password: "before, in-quotes", broker: x}
+""")
+    code, _, errors = await gateway.command("support-bundle", str(tmp_path / "b.tar.gz"))
+    assert code == 0, errors
+    parts = parts_of(tmp_path / "b.tar.gz")
+    assert "broker: x" in parts["agent.yaml"]
+    for secret in ("in-a-file", "in-a-block", "and-more", "in-quotes"):
+        assert secret not in "".join(parts.values()), secret
+
+
 async def test_check_tells_programs_every_mistake_with_its_line(gateway: Gateway) -> None:
     gateway.write_site(["{id: meter, name: Meter, profile: no-such}"])
     code, out, _ = await gateway.command("check", "--json")
