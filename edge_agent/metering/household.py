@@ -87,8 +87,13 @@ class Household:
     def _day_totals(
         self, end: int, row: Row, sums: Mapping[HouseQuantity, float | None], new: Sequence[HouseQuantity], dropped: str
     ) -> Iterator[HouseholdDay]:
-        """The days that an interval completes. A remainder belongs to the day on which it arose, so none is carried here."""
+        """The days that an interval completes. A remainder belongs to the day on which it arose, so none is carried here.
+
+        An interval that is absent ends no day while earlier ones are awaited: the next interval does.
+        """
         for total in new:
+            if sums[total] is None and self._energies.waits_before(end, (total,)):
+                continue
             fault = dropped if total is HouseQuantity.CONSUMPTION_WH else ""
             for day in self._days.add(total.value, end, _known(sums[total]), spread=row.spread(total), fault=fault):
                 found = _day_total(total, day)
@@ -96,8 +101,10 @@ class Household:
                     self._lost_yesterday_wh = found.value
                 yield found
         for rate, whole, part in _decided(sums, new):
-            fault = dropped if whole is HouseQuantity.CONSUMPTION_WH else ""
-            for day in self._days.add(rate.value, end, _known(sums[whole], sums[part]), spread=row.spread(whole), fault=fault):
+            fault, known = dropped if whole is HouseQuantity.CONSUMPTION_WH else "", _known(sums[whole], sums[part])
+            if known is None and self._energies.waits_before(end, (whole, part)):
+                continue
+            for day in self._days.add(rate.value, end, known, spread=row.spread(whole), fault=fault):
                 yield _day_rate(rate, day)
 
     def _carried(self, end: int, value: float) -> tuple[float | None, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -137,6 +137,10 @@ class Ledger:
         """The inputs that the oldest row waits for, as `<point> <quantity>`."""
         row = self._rows[min(self._rows)] if self._rows else None
         return tuple(key for key in self._users if row and key not in row.inputs)
+
+    def waits_before(self, end: int, totals: Iterable[HouseQuantity]) -> bool:
+        """Whether one of these totals is still awaited for an earlier interval than the one that ends at `end`."""
+        return any(earlier < end and not self._open(row).isdisjoint(totals) for earlier, row in self._rows.items())
 
     @property
     def oldest(self) -> int | None:

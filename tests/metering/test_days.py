@@ -194,6 +194,20 @@ def test_a_day_s_rate_is_of_the_intervals_of_which_both_parts_are_known() -> Non
     assert days(found)["", "self_consumption_percent", midnight] == pytest.approx(66.667)
 
 
+def test_a_day_waits_for_what_is_late_when_its_last_interval_is_absent() -> None:
+    begin, midnight = at("2026-06-01"), at("2026-06-02")
+    metering = meter([GRID, MeterPoint("pv", "Roof", "pv", Role.PV, "", frozenset({Q.GENERATION_W}))])
+    found: list[Outcome] = []
+    for second in range(begin, midnight + 3 * 3600, 300):
+        hours = (second - begin) / 3600
+        if not midnight - 900 < second < midnight + 1200:  # its power is not known at midnight
+            found += metering.update("pv", {Q.GENERATION_W: Reading(300.0, "", Quality.OK, second)}, second)
+        if not midnight - 1500 < second < midnight + 7200:  # its counters bridge it later
+            found += metering.update("grid", counters(second, 400 * hours, 100 * hours), second)
+        found += metering.tick(second)
+    assert days(found)["", "consumption_wh", midnight] == pytest.approx(600 * 23.75)
+
+
 def test_a_day_s_rate_that_is_no_share_is_not_sent() -> None:
     """A battery that was charged from the grid yesterday is sold today."""
     begin, midnight = at("2026-06-01"), at("2026-06-02")
