@@ -43,9 +43,9 @@ class Settling:
         """How many events the queue still holds although the cloud has them."""
         return sum(len(job.part) for job in self.jobs)
 
-    def is_full(self, batch_size: int) -> bool:
-        """True when no more may be added: with what is under way it would be more than a batch."""
-        return self.waiting >= min(_GROUP, max(1, batch_size - CONNECTIONS))
+    def is_full(self, batch_size: int, old_under_way: int) -> bool:
+        """True when no more may be added: with what is under way, live and `old_under_way` of the backlog, it would be more than a batch."""
+        return self.waiting >= min(_GROUP, max(1, batch_size - CONNECTIONS - old_under_way))
 
     @property
     def due_in_s(self) -> float | None:

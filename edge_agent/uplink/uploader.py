@@ -275,8 +275,11 @@ class Uploader:
             if self._gate.wait_s == 0:
                 await self._settling.settle()
                 self._gate.succeed()
-        elif self._settling.due_in_s == 0 or self._settling.is_full(self._batch_size):
+        elif self._settling.due_in_s == 0 or self._settling.is_full(self._batch_size, self._old_under_way()):
             await self._settling.settle()
+
+    def _old_under_way(self) -> int:
+        return sum(len(job.part) for job in self._jobs.values() if not job.live)
 
     async def _conclude(self, job: Job, verdict: Verdict) -> None:
         match verdict.kind:

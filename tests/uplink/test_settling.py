@@ -67,6 +67,22 @@ async def test_never_more_than_a_batch_is_with_the_cloud_and_still_in_the_queue(
         assert most <= max(batch_size, 4 + 1)
 
 
+async def test_live_events_do_not_gather_beside_a_batch_that_is_under_way(cloud: LocalCloud, tmp_path: Path) -> None:
+    cloud.fault = lambda request: Slow(8.0) if "historical" in request.path else None
+    settings = UploadSettings(batch_size=20)
+    async with rig(cloud, tmp_path, clock=ScaledClock(0.001, NOW), settings=settings, patience=PATIENT) as one:
+        one.uploader.finish_s = 0.0
+        await one.commit(*(event("old", NOW - 9000 + number, number) for number in range(21)))  # the newest goes live
+        async with one.running(), asyncio.timeout(30):
+            while not any("historical" in request.path for request in cloud.requests):
+                await asyncio.sleep(0.01)
+            await one.commit(*(event(f"device-{number}", NOW, number) for number in range(30)))
+            while len(cloud.received("live")) < 31:
+                await asyncio.sleep(0.01)
+                unsettled = len(cloud.received("live")) - (await one.outbox.stats())["accepted_live"]
+                assert unsettled <= 4 + 1, "with the batch that is under way more than one could come twice"
+
+
 def refuse(queue: Queue) -> None:
     """Nothing can be taken out any more."""
     queue._db.execute("CREATE TEMP TRIGGER refuse BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'not now'); END")
