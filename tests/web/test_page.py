@@ -76,6 +76,8 @@ def test_flow_is_shown_and_follows_the_house(browser: Browser) -> None:
         assert text(browser, "#health") == "All is well"
         assert "The sun gives 7.42 kW, 1.84 kW go to the grid, the battery charges with 1.21 kW" in text(browser, "#sentence")
         assert browser.run("return document.querySelector('[data-node=battery] .label').textContent") == "Charging 78 %"
+        read_out = browser.run("return [...document.querySelectorAll('#flow li')].map((item) => item.textContent)")
+        assert {"Grid, export: 1.84 kW", "Battery, charging 78 %: 1.21 kW"} <= set(read_out)
         assert browser.run("return document.querySelector('[data-stream=grid]').classList.contains('back')"), "export runs away from the house"
         changed = judged(healthy())
         changed["flow"] = [{**node, "power_w": 640.0} if node["kind"] == "grid" else node for node in house.status["flow"]]

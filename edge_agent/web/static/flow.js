@@ -135,6 +135,11 @@ function shares(box, nodes) {
 }
 
 export function flowList(nodes) {
-  const rows = nodes.map((node) => element("li", {}, `${label(node)}: ${watts(node.power_w)}${node.reason ? ` (${node.reason})` : ""}`));
+  const said = (node) => {
+    const [name, words] = [role(node.kind), label(node)];
+    const directed = node.kind in PLACES && !words.startsWith(name); // "Battery, giving 31 %: 216 W": no picture shows here whose it is
+    return directed ? `${name}, ${words.toLowerCase()}: ${watts(Math.abs(node.power_w))}` : `${words}: ${watts(node.power_w)}`;
+  };
+  const rows = nodes.map((node) => element("li", {}, `${said(node)}${node.reason ? ` (${node.reason})` : ""}`));
   return element("ul", { class: "unseen" }, ...rows);
 }
