@@ -240,12 +240,14 @@ def _balance(options: argparse.Namespace) -> int:
     from edge_agent.balance_check import balance_text, watch_without_agent
     from edge_agent.config import load_site
     from edge_agent.control import asked
+    from edge_agent.progress import progress
 
     if options.device:
         raise EdgeAgentError("the balance is one of all devices: leave DEVICE out")
     site = load_site(options.config)
     request = {"command": "balance", "seconds": options.seconds}
-    answer = asked(site.database.parent, request, lambda: asyncio.run(watch_without_agent(site, options.seconds)), options.seconds + 60)
+    with progress(options.seconds):
+        answer = asked(site.database.parent, request, lambda: asyncio.run(watch_without_agent(site, options.seconds)), options.seconds + 60)
     print(json.dumps(answer, indent=2, ensure_ascii=False) if options.json else balance_text(answer))
     return 1 if answer["wrong"] else 0
 

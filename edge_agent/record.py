@@ -15,6 +15,7 @@ from edge_agent.devices import Devices
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.errors import EdgeAgentError
 from edge_agent.profiles.setup import DeviceSetup
+from edge_agent.progress import progress
 from edge_agent.recorder import Recorded, record_alone, summary
 from edge_agent.recording import recording_text
 
@@ -29,7 +30,8 @@ def run(options: Namespace) -> int:
     if output.exists():
         raise EdgeAgentError(f"{output} is there already; write another --output")
     print(f"recording {setup.id} for {options.minutes:g} min ...", file=sys.stderr)
-    recorded = _recorded(site, setup, options.minutes * 60, options.anonymous)
+    with progress(options.minutes * 60):
+        recorded = _recorded(site, setup, options.minutes * 60, options.anonymous)
     _write(output, recorded)
     for line in summary(recorded, str(output)):
         print(line)

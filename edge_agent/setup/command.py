@@ -16,6 +16,7 @@ from edge_agent.config import Site, load_site
 from edge_agent.control import ask, asked
 from edge_agent.model.errors import ConfigError, EdgeAgentError, Problem
 from edge_agent.profiles.document import Document, read_document
+from edge_agent.progress import progress
 from edge_agent.scan.command import search, shipped_profiles
 from edge_agent.scan.network import named_network, own_networks
 from edge_agent.scan.running import Running, broker_settings, running_agent
@@ -215,8 +216,8 @@ def _tell_agent(site: Site, path: Path) -> None:
 
 def _balance(site: Site, seconds: float) -> int:
     print(f"watching the balance of the house for {seconds:g} s ...", file=sys.stderr)
-    answer = asked(
-        site.database.parent, {"command": "balance", "seconds": seconds}, lambda: asyncio.run(watch_without_agent(site, seconds)), seconds + 60
-    )
+    request = {"command": "balance", "seconds": seconds}
+    with progress(seconds):
+        answer = asked(site.database.parent, request, lambda: asyncio.run(watch_without_agent(site, seconds)), seconds + 60)
     print(balance_text(answer))
     return 1 if answer["wrong"] else 0
