@@ -35,8 +35,9 @@ def state_lock(folder: Path) -> Iterator[None]:
     """Holds the state folder. Raises AgentBusy with the holder's pid, StorageError when the folder cannot be used."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
-        if os.geteuid() == 0:  # a command of root's must not shut the service's own user out
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
+        # A command of root's must not shut the service's own user out; through a link of that user's it would give away any file.
+        if os.geteuid() == 0:
             os.fchown(handle, folder.stat().st_uid, folder.stat().st_gid)
     except OSError as error:
         raise StorageError(f"{folder}: {error.strerror}; the agent keeps its queue there, so make it writable or set storage.path") from None

@@ -191,11 +191,12 @@ def _replace(path: Path, text: str) -> None:
     """The file as a whole or not at all, with the owner and mode that it had."""
     made = path.with_name(f".{path.name}.new")
     try:
-        with made.open("w", encoding="utf-8") as file:
-            like = path if path.exists() else path.parent
-            made.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o640)
+        made.unlink(missing_ok=True)  # the group may write here: root follows no link that stands in its way
+        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            like = (path if path.exists() else path.parent).stat()
             if os.geteuid() == 0:
-                os.chown(made, like.stat().st_uid, like.stat().st_gid)
+                os.fchown(file.fileno(), like.st_uid, like.st_gid)
+            os.fchmod(file.fileno(), like.st_mode & 0o777 if path.exists() else 0o640)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

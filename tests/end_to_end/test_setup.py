@@ -91,6 +91,20 @@ async def test_running_it_again_keeps_edits_and_adds_only_what_is_new(tmp_path: 
     assert "# behind the main fuse" in file.read_text()
 
 
+async def test_link_that_the_group_has_laid_leads_nowhere(tmp_path: Path, cloud: LocalCloud, meter_server: RegisterServer) -> None:
+    victim = tmp_path / "shadow"
+    victim.write_text("of root's\n")
+    victim.chmod(0o400)
+    house = tmp_path / "house"
+    house.mkdir()
+    for name in (".agent.yaml.new", ".client-secret.new"):
+        (house / name).symlink_to(victim)
+    given = (*ACCOUNT, "--client-secret-file", "-", *QUICK, "--ports", str(meter_server.port), "--yes")
+    assert (await setup(house, cloud, *given, typed=CLIENT_SECRET.encode()))[0] == 0
+    assert load_site(house / "agent.yaml").devices
+    assert (victim.read_text(), stat.S_IMODE(victim.stat().st_mode)) == ("of root's\n", 0o400)
+
+
 async def test_a_running_agent_takes_new_devices_over_at_once(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
     gateway.write_site([f'{{id: grid-meter, name: Main meter, profile: abb-b23, connection: "tcp://127.0.0.1:{meter_server.port}", role: grid}}'])
     async with running(gateway), serving(registers()) as second:
