@@ -85,8 +85,9 @@ async def test_running_it_again_keeps_edits_and_adds_only_what_is_new(tmp_path: 
     file.write_text(edited)
     assert (await setup(tmp_path, cloud, *QUICK, "--ports", str(meter_server.port)))[0] == 0
     assert file.read_text() == edited
-    async with serving(registers()) as second:
-        assert (await setup(tmp_path, cloud, *QUICK, "--ports", f"{meter_server.port},{second.port}"))[0] == 0
+    both = ("--network", "127.0.0.0/30", "--seconds", "0")
+    async with serving(registers(), host="127.0.0.2", port=meter_server.port):
+        assert (await setup(tmp_path, cloud, *both, "--ports", str(meter_server.port)))[0] == 0
     assert [device.role for device in load_site(file).devices] == ["grid", "consumer"]
     assert "# behind the main fuse" in file.read_text()
 
