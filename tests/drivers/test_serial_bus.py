@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import subprocess
@@ -166,8 +167,16 @@ async def test_caller_who_leaves_does_not_let_two_talk_at_once(adapter: Adapter,
         impatient = asyncio.create_task(link.read(1, "input", address, 2, TIMEOUT))
         await asyncio.sleep(0.02)
         impatient.cancel()
-        assert await link.read(2, "input", 50 + address, 2, TIMEOUT) == words_of(2, 50 + address, 2)
+        assert await patient_read(link, 2, 50 + address) == words_of(2, 50 + address, 2)
     await link.close()
+
+
+async def patient_read(link: ModbusLink, unit: int, address: int) -> tuple[int, ...]:
+    """Two registers; asked again when the bus was silent, as it is rather than late on a machine that is busy."""
+    for _ in range(10):
+        with contextlib.suppress(NoAnswer):
+            return tuple(await link.read(unit, "input", address, 2, TIMEOUT))
+    raise AssertionError("the bus was silent ten times")
 
 
 async def test_thousand_reads_and_not_one_value_in_the_wrong_point(adapter: Adapter, hand_clock: HandClock, monkeypatch: pytest.MonkeyPatch) -> None:
