@@ -115,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     add_restore_options(restore)
 
     bundle = _command(commands, "support-bundle", _support_bundle, "write what helps an operator to help into one file, without secrets")
+    bundle.add_argument("--json", action="store_true", help="print JSON")
     bundle.add_argument("file", nargs="?", type=Path, metavar="FILE", help="where to write it (default: edge-agent-support-DATE.tar.gz)")
 
     queue = _command(commands, "queue", _queue, "show and mend the queue of events")
@@ -153,6 +154,7 @@ def parser() -> argparse.ArgumentParser:
     )
     record.add_argument("--output", type=Path, metavar="FILE", help="where to write it (default: DEVICE.recording.yaml)")
     record.add_argument("--anonymous", action="store_true", help="take the serial number out")
+    record.add_argument("--json", action="store_true", help="print JSON")
 
     replay = commands.add_parser("replay", help="serve a recording as a device", description="A recording as a device on this machine, until Ctrl-C.")
     replay.add_argument("file", type=Path, metavar="FILE", help="the recording")

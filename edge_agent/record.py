@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -33,6 +34,9 @@ def run(options: Namespace) -> int:
     with progress(options.minutes * 60):
         recorded = _recorded(site, setup, options.minutes * 60, options.anonymous)
     _write(output, recorded)
+    if options.json:
+        print(json.dumps({"file": str(output), "expected": dict(recorded.section.expected)}, indent=2, ensure_ascii=False))
+        return 0
     for line in summary(recorded, str(output)):
         print(line)
     return 0

@@ -56,6 +56,9 @@ def run(options: argparse.Namespace) -> int:
     secrets = _secrets(options.config)
     parts = {name: _clean(name, text, secrets) for name, text in _gathered(options.config)}
     _write(path, parts)
+    if options.json:
+        print(_as_json({"file": str(path), "contains": list(parts)}), end="")
+        return 0
     print(f"{path}: written with {', '.join(parts)}")
     print("Secrets are taken out; addresses in the house's network, ids and serial numbers are in it. Look through it before you pass it on.")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -39,6 +40,10 @@ def run(options: argparse.Namespace) -> int:
             except EdgeAgentError:
                 path.unlink(missing_ok=True)  # it says that this gateway has stopped, and it has not
                 raise
+    if options.json:
+        answer = {"file": str(path), "contains": list(files), "queue": manifest.queue, "moved": manifest.moved, "left_out": left}
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        return 0
     print(f"{path}: written with {', '.join(files)}{' and the queue' if queue is not None else '; the agent has not run yet, so there is no queue'}")
     for name in left:
         print(f"left out: {name}")

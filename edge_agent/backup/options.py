@@ -11,6 +11,7 @@ def add_backup_options(backup: argparse.ArgumentParser) -> None:
     backup.add_argument("file", nargs="?", type=Path, metavar="FILE", help="where to write it (default: edge-agent-BUILDING-DATE.tar.gz)")
     backup.add_argument("--move", action="store_true", help="the house moves to another gateway: this one never sends again (stop its agent first)")
     backup.add_argument("--with-secrets", action="store_true", help="also the client secret and the broker's password")
+    backup.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_restore_options(restore: argparse.ArgumentParser) -> None:
@@ -23,3 +24,4 @@ def add_restore_options(restore: argparse.ArgumentParser) -> None:
         "or `backup` when it sent nothing after the backup",
     )
     restore.add_argument("--replace", action="store_true", help="set a site file and queue that are here aside under dated names")
+    restore.add_argument("--json", action="store_true", help="print JSON")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from edge_agent.backup.archive import Backup
 from edge_agent.config import database_of, load_site
@@ -43,11 +45,27 @@ def run(options: argparse.Namespace) -> int:
             _write(path, backup.site(name), secret=not name.endswith((".yaml", ".yml", ".pem", ".crt")))
         database = database_of(options.config)
         restored = _queue(backup, database, sent, options.replace) if backup.manifest.queue else None
+    if options.json:
+        return _as_json(options.config, backup, database, restored)
     print(f"{options.config}: restored for building {backup.manifest.building_id}, as of {utc_text(backup.manifest.made_at)}")
     if restored is not None:
         known = f"; {restored.settled} more were sent by the old gateway" if restored.settled else ""
         print(f"{database}: {restored.waiting} events wait for the cloud{known}")
     return _checked(options.config)
+
+
+def _as_json(path: Path, backup: Backup, database: Path, restored: Restored | None) -> int:
+    """The same for programs."""
+    answer: dict[str, Any] = {"site_file": str(path), "building_id": backup.manifest.building_id, "made_at": backup.manifest.made_at}
+    if restored is not None:
+        answer |= {"queue": str(database), **asdict(restored)}
+    try:
+        load_site(path)
+        answer["problems"] = []
+    except ConfigError as error:
+        answer["problems"] = [asdict(problem) for problem in error.problems]
+    print(json.dumps(answer, indent=2, ensure_ascii=False))
+    return 1 if answer["problems"] else 0
 
 
 def _sent_until(backup: Backup, given: str | None) -> float | None:

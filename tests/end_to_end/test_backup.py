@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import stat
 import sys
 import tarfile
@@ -172,3 +173,22 @@ async def gateway_command(site: Path, *arguments: str) -> int:
     assert b"Traceback" not in errors
     assert b"a fault in the program" not in errors
     return process.returncode or 0
+
+
+async def test_programs_are_told_what_was_written_and_what_is_missing(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.write_site(['{id: meter, name: Meter, profile: abb-b23, connection: "tcp://127.0.0.1:1", role: grid}'])
+    file = tmp_path / "a.tar.gz"
+    code, out, _ = await gateway.command("backup", str(file), "--json")
+    told = json.loads(out)
+    assert (code, told["file"], told["contains"], told["queue"], told["moved"]) == (0, str(file), ["agent.yaml"], False, False)
+    assert [name.split()[0] for name in told["left_out"]] == ["client-secret"]
+    bundle = tmp_path / "b.tar.gz"
+    code, out, _ = await gateway.command("support-bundle", str(bundle), "--json")
+    told = json.loads(out)
+    assert (code, told["file"]) == (0, str(bundle))
+    assert "agent.yaml" in told["contains"]
+    (gateway.folder / "client-secret").unlink()
+    code, out, _ = await gateway.command("restore", str(file), "--replace", "--json")
+    told = json.loads(out)
+    assert (code, told["building_id"]) == (1, BUILDING_ID)
+    assert ["client-secret" in problem["text"] for problem in told["problems"]] == [True]
