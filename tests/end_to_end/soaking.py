@@ -29,8 +29,8 @@ def shared_clock(speed: float, start: float, zero: float) -> ScaledClock:
 async def main(site: str, speed: str, start: str, zero: str) -> None:
     commit = Outbox.commit
 
-    async def commit_and_tell(outbox: Outbox, events: Sequence[Event], state: Mapping[str, str]) -> None:
-        await commit(outbox, events, state)
+    async def commit_and_tell(outbox: Outbox, events: Sequence[Event], state: Mapping[str, str], dropped: int = 0) -> None:
+        await commit(outbox, events, state, dropped)
         print("".join(f"{json.dumps([one.device_id, one.type, one.at, one.value])}\n" for one in events), end="", flush=True)
 
     setattr(Outbox, "commit", commit_and_tell)  # noqa: B010 - a listener at the door through which every event goes
