@@ -256,27 +256,6 @@ def test_agent_that_is_removed_meanwhile_stays_away(fleet: list[Gateway]) -> Non
     on_all(fleet, story)
 
 
-def test_damaged_way_back_leaves_the_way_ahead(fleet: list[Gateway]) -> None:
-    def story(gateway: Gateway) -> None:
-        before = gateway.installed()
-        gateway.set("SOAK", "120")  # time to do damage before the version is condemned
-        bad = gateway.operator.release("unhealthy")
-        gateway.look()
-        gateway.wait_for(f"grep -q '^to={bad}' {STATE}/report")
-        gateway.set("SOAK", str(SOAK_S))  # counts for the next version
-        gateway.run(f"truncate -s -5000 {STATE}/debs/edge-agent_{before}.deb")
-        report = gateway.settled(180)
-        assert (report["state"], report["to"]) == ("stuck", bad)
-        assert f"edge-agent_{before}.deb is gone or damaged" in report["reason"]
-        gateway.wait_for("systemctl show -p ActiveState --value edge-agent | grep -x -e active -e activating")  # better than none
-        better = gateway.operator.release()
-        gateway.look()
-        assert gateway.settled()["state"] == "confirmed"
-        assert gateway.installed() == gateway.running() == better
-
-    on_all(fleet, story)
-
-
 def test_disk_that_became_read_only_starts_no_gate_again_and_again(fleet: list[Gateway]) -> None:
     def story(gateway: Gateway) -> None:
         gateway.run(f"systemctl stop edge-agent-gate.path; printf 'from=0.1\nto=0.2\nservice=on\nphase=judge\n' > {STATE}/pending")
