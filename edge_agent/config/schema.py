@@ -88,6 +88,7 @@ class WebSection(Section):
 
     listen: str = "127.0.0.1:8080"
     password_file: str | None = None
+    hosts: list[str] = []
 
 
 class DeviceSection(Section):

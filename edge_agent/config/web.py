@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 
 from edge_agent.config.credentials import secret_in
@@ -10,6 +11,7 @@ from edge_agent.config.findings import Findings
 from edge_agent.config.schema import WebSection
 
 SHORTEST_PASSWORD = 8
+_HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class WebSettings:
     host: str
     port: int
     password: str | None = field(default=None, repr=False)
+    hosts: tuple[str, ...] = ()  # names besides this machine's own
 
 
 def web_of(findings: Findings, section: WebSection | None) -> WebSettings | None:
@@ -37,7 +40,19 @@ def web_of(findings: Findings, section: WebSection | None) -> WebSettings | None
     if section.password_file is None and not _is_loopback(host):
         text = f"web.listen: others can reach {host}, and what a house uses and when is nobody else's business"
         findings.wrong(("web", "listen"), text, "write password_file: with the name of a file that holds a password, or listen on 127.0.0.1")
-    return WebSettings(host, int(port), password)
+    return WebSettings(host, int(port), password, _hosts(findings, section))
+
+
+def _hosts(findings: Findings, section: WebSection) -> tuple[str, ...]:
+    names = tuple(name.lower().rstrip(".") for name in section.hosts)
+    for index, name in enumerate(names):
+        if not _HOST_NAME.fullmatch(name):
+            findings.wrong(
+                ("web", "hosts", index),
+                f"web.hosts: {section.hosts[index]!r} is no host name",
+                "write one such as energy.fritz.box, without http:// and port",
+            )
+    return names
 
 
 def _is_loopback(host: str) -> bool:

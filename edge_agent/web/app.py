@@ -65,7 +65,7 @@ class App:
     async def answer(self, request: Request) -> Response:
         """The answer to a request, whatever it is."""
         if not self._guard.is_our_host(request):
-            return as_text("this name is not the gateway's: use its address, its host name or localhost", 421)
+            return as_text("this name is not known as the gateway's: use its address, or add the name to web.hosts in the site file", 421)
         try:
             if request.method in ("GET", "HEAD"):
                 return await self._get(request, request.path)
@@ -95,6 +95,8 @@ class App:
         return await self._api(request, path)
 
     async def _api(self, request: Request, path: str) -> Response:
+        if not self._guard.is_from_our_page(request):  # its answer would be hidden from another site, but the work and a live page's place cost
+            return as_text("ask the page itself", 403)
         if path == "/api/status":
             return as_json(await self._now())
         if path == "/api/live":
@@ -102,7 +104,7 @@ class App:
         if path == "/api/charts":
             return as_json(self._sources.charts())
         if path == "/api/check":
-            return as_json(await self._check()) if self._guard.is_from_our_page(request) else as_text("ask the page itself", 403)
+            return as_json(await self._check())
         if path == "/api/dead":
             return as_json(await self._sources.dead_letters())
         if path == "/api/session":

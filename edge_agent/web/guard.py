@@ -9,15 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import ipaddress
 import secrets
-import socket
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
 from edge_agent.web.messages import Request
+from edge_agent.web.names import is_our_name
 
 COOKIE = "edge-agent"
 SESSION_S = 12 * 3600.0
@@ -38,12 +37,13 @@ class Session:
 class Guard:
     """One server's password and sessions; without a password everybody may read, and nobody may change anything."""
 
-    def __init__(self, password: str | None) -> None:
+    def __init__(self, password: str | None, hosts: Collection[str] = ()) -> None:
+        """`hosts`: names of the page besides this machine's own."""
         self._salt = secrets.token_bytes(16)
         self._digest = self._digested(password) if password else None
         self._sessions: dict[str, Session] = {}
         self._failures: deque[tuple[float, str]] = deque(maxlen=_ATTEMPTS_OF_ALL)
-        self._names = {"localhost", name := socket.gethostname().lower(), f"{name}.local"}
+        self._hosts = hosts
 
     @property
     def has_password(self) -> bool:
@@ -51,11 +51,11 @@ class Guard:
         return self._digest is not None
 
     def is_our_host(self, request: Request) -> bool:
-        """Whether the page was asked for by an address or this machine's own name: any other name may be a trap (DNS rebinding)."""
-        return _name_of(request.headers.get("host", "")) in self._names or _is_address(_name_of(request.headers.get("host", "")))
+        """Whether the page was asked for by a name of this machine."""
+        return is_our_name(request.headers.get("host", ""), self._hosts)
 
     def is_from_our_page(self, request: Request) -> bool:
-        """Whether a request that changes something comes from the page itself, as far as a browser says."""
+        """Whether a request comes from the page itself (or no browser), as far as a browser says."""
         origin = request.headers.get("origin")
         same = origin is None or origin.partition("://")[2] == request.headers.get("host")
         return same and request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
@@ -116,21 +116,6 @@ class Guard:
 
     def _digested(self, password: str) -> bytes:
         return hashlib.sha256(self._salt + password.encode()).digest()
-
-
-def _name_of(host: str) -> str:
-    """The name in a Host header, without its port and an address's brackets."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].lower().rstrip(".")
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _cookie(headers: Mapping[str, str]) -> str:

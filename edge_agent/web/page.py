@@ -40,7 +40,7 @@ async def shown(settings: WebSettings, shift: Shift, outbox: Outbox, clock: Cloc
         dead_letters=lambda: outbox.dead_letters(_LETTERS),
         retry=retry,
     )
-    server = Server(App(sources, Guard(settings.password), clock).answer)
+    server = Server(App(sources, Guard(settings.password, settings.hosts), clock).answer)
     task = asyncio.create_task(_serve(server, settings), name="page")
     try:
         yield

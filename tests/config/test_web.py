@@ -59,3 +59,15 @@ def test_no_address_is_refused_with_an_example(tmp_path: Path, listen: str) -> N
 def test_short_password_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="fewer than 8 characters"):
         web(tmp_path, "web: {password_file: password}", "short")
+
+
+def test_more_names_of_the_page_are_taken_as_a_browser_writes_them(tmp_path: Path) -> None:
+    found = web(tmp_path, "web: {hosts: [Energie.fritz.box, energy.example.org.]}")
+    assert found is not None
+    assert found.hosts == ("energie.fritz.box", "energy.example.org")
+
+
+@pytest.mark.parametrize("name", ["http://gateway", "gateway:8080", "*", "*.example.org", "", "a b", "a..b"])
+def test_what_is_no_host_name_is_refused_with_an_example(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="web.hosts: .* is no host name; write one such as energy.fritz.box"):
+        web(tmp_path, f'web: {{hosts: [good.fritz.box, "{name}"]}}')

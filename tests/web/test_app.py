@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 from pathlib import Path
 
 import httpx
@@ -109,6 +110,13 @@ async def test_name_of_somebody_else_is_refused(host: str) -> None:
         assert "99900000C048ADA6" not in answer.text
 
 
+async def test_own_name_is_ours_in_the_house_and_a_trap_in_a_strangers_domain() -> None:
+    own = socket.gethostname().partition(".")[0]
+    async with serving(House()) as port, client(port) as http:
+        for host, status in ((own.upper(), 200), (f"{own}.fritz.box:8080", 200), (f"{own}.local.", 200), (f"{own}.evil.example", 421)):
+            assert (await http.get("/api/status", headers={"host": host})).status_code == status, host
+
+
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "192.168.1.20", "[::1]:8080", "[fe80::1]"])
 async def test_addresses_and_localhost_are_our_names(host: str) -> None:
     async with serving(House()) as port, client(port) as http:
@@ -192,13 +200,19 @@ async def test_health_is_one_word_for_a_watchdog_without_the_password(state: str
         assert (answer.status_code, answer.text) == (status, f"{word}\n")
 
 
-async def test_check_of_the_balance_runs_once_for_all_who_ask_and_for_no_other_page() -> None:
+@pytest.mark.parametrize("path", ["/api/status", "/api/live", "/api/charts", "/api/dead", "/api/check", "/api/session"])
+async def test_other_sites_pages_cannot_make_the_agent_work(path: str) -> None:
+    async with serving(House()) as port, client(port) as http:
+        for site in ("cross-site", "same-site"):
+            assert (await http.get(path, headers={"sec-fetch-site": site})).status_code == 403
+        assert (await http.get(path, headers={"origin": "http://evil.example"})).status_code == 403
+
+
+async def test_check_of_the_balance_runs_once_for_all_who_ask() -> None:
     house = House()
     async with serving(house) as port, client(port) as http:
         answers = await asyncio.gather(*(http.get("/api/check") for _ in range(5)))
         assert [answer.json() for answer in answers] == [house.checked] * 5
-        assert house.checks == 1
-        assert (await http.get("/api/check", headers={"sec-fetch-site": "cross-site"})).status_code == 403
     assert house.checks == 1
 
 
