@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 import sys
 import textwrap
 from argparse import Namespace
@@ -18,6 +20,7 @@ from edge_agent.profiles.profile import Direction, DirectionFrom, Kind, PointSpe
 
 Answer = dict[str, Any]
 _KINDS = get_args(Kind)  # the order in which people look for a device
+_LOOK_FURTHER = "edge-agent profiles | grep -i MODEL finds a device, edge-agent profiles show NAME says how to set it up"
 _BEGIN, _END = "<!-- devices: made by `make readme` -->", "<!-- end of devices -->"
 _COUNTERS = {Quantity.POWER_W: ("import_wh", "export_wh"), Quantity.GENERATION_W: ("generation_wh",)}
 
@@ -26,7 +29,7 @@ def run(options: Namespace) -> int:
     """`edge-agent profiles [list | show NAME | check FILE]`: prints, and returns the exit code."""
     if options.action == "list":
         profiles = [describe(load_profile(name)) for name in profile_names()]
-        print(markdown(profiles) if options.markdown else json.dumps(profiles, indent=2, ensure_ascii=False) if options.json else listing(profiles))
+        print(json.dumps(profiles, indent=2, ensure_ascii=False) if options.json else listing(profiles, _room()))
         return 0
     if not options.name:
         raise ConfigError([Problem("edge-agent profiles", 0, f"{options.action} what?", "write a profile's name or a file")])
@@ -39,6 +42,11 @@ def run(options: Namespace) -> int:
         return 0
     print(json.dumps(details(profile), indent=2, ensure_ascii=False) if options.json else details_text(details(profile)))
     return 0
+
+
+def _room() -> int:
+    """Characters for a profile's models: what a wide terminal has left; all of them for a pipe, so that grep finds each model."""
+    return max(60, shutil.get_terminal_size().columns - 81) if sys.stdout.isatty() else sys.maxsize
 
 
 def roles(profile: DeviceProfile) -> list[str]:
@@ -109,8 +117,8 @@ def where(point: PointSpec) -> str:
     return f"sum of {', '.join(point.sum)}" if point.sum else f"first of {', '.join(point.first or [])}"
 
 
-def listing(profiles: list[Answer]) -> str:
-    """The library as a table for the terminal."""
+def listing(profiles: list[Answer], room: int) -> str:
+    """The library as a table for the terminal, with as many of the models as fit into `room` characters."""
     head = ("profile", "kind", "transport", "roles", "confidence", "vendor and models")
     rows = [
         (
@@ -119,11 +127,11 @@ def listing(profiles: list[Answer]) -> str:
             one["transport"],
             ", ".join(one["roles"]),
             one["confidence"],
-            textwrap.shorten(f"{one['vendor']}: {', '.join(one['models'])}", 60, placeholder=" …"),
+            textwrap.shorten(f"{one['vendor']}: {', '.join(one['models'])}", room, placeholder=" …"),
         )
         for one in sorted(profiles, key=_by_kind)
     ]
-    return table(head, rows) + f"\n{len(rows)} profiles; edge-agent profiles show NAME says how to set a device up"
+    return table(head, rows) + f"\n{len(rows)} profiles; {_LOOK_FURTHER}"
 
 
 def _by_kind(one: Answer) -> tuple[int, str, str]:
@@ -131,21 +139,19 @@ def _by_kind(one: Answer) -> tuple[int, str, str]:
 
 
 def markdown(profiles: list[Answer]) -> str:
-    """The README's table of devices."""
-    lines = ["| kind | vendor | models | profile | transport | roles | facts from |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    """The README's table of devices: a row per vendor."""
+    by_vendor: dict[str, list[Answer]] = {}
     for one in sorted(profiles, key=_by_kind):
-        link = f"[`{one['name']}`](device_profiles/{one['name']}.yaml)"
-        cells = (
-            one["kind"].replace("_", " "),
-            one["vendor"],
-            ", ".join(one["models"]),
-            link,
-            {"modbus": "Modbus", "mqtt": "MQTT"}[one["transport"]],
-            ", ".join(one["roles"]).replace("_", " "),
-            one["confidence"].replace("-", " "),
-        )
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        by_vendor.setdefault(one["vendor"], []).append(one)
+    lines = ["| vendor | profiles |", "| --- | --- |"]
+    lines += [f"| {vendor} | {_links(by_vendor[vendor])} |" for vendor in sorted(by_vendor, key=str.lower)]
     return "\n".join(lines)
+
+
+def _links(profiles: list[Answer]) -> str:
+    """The profiles of one vendor by kind: `meter [a](...), [b](...); charger [c](...)`."""
+    kinds = itertools.groupby(profiles, key=lambda one: str(one["kind"]).replace("_", " "))
+    return "; ".join(f"{kind} " + ", ".join(f"[`{one['name']}`](device_profiles/{one['name']}.yaml)" for one in group) for kind, group in kinds)
 
 
 def with_table(readme: str, rows: str) -> str:

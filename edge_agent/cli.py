@@ -167,7 +167,6 @@ def parser() -> argparse.ArgumentParser:
     profiles.add_argument("action", nargs="?", default="list", choices=["list", "show", "check"], help="check: a profile of your own (default: list)")
     profiles.add_argument("name", nargs="?", default="", metavar="PROFILE", help="a profile's name, or a file such as ./my-meter.yaml")
     profiles.add_argument("--json", action="store_true", help="print JSON")
-    profiles.add_argument("--markdown", action="store_true", help="print the list as the README's table")
     profiles.set_defaults(run=_profiles, verbose=False)
 
     schema = commands.add_parser("schema", help="print a JSON Schema for editors", description="The JSON Schema of a kind of YAML file, for editors.")

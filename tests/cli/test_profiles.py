@@ -32,6 +32,7 @@ def test_list_names_each_profile_with_what_it_is(capsys: pytest.CaptureFixture[s
     assert sorted(line.split()[0] for line in lines[1:-1]) == profile_names()
     (sungrow,) = [line for line in lines if line.split()[0] == "sungrow-sh"]
     assert all(word in sungrow for word in ("hybrid", "modbus", "battery, grid, pv", "mixed", "Sungrow: SH3.6RS"))
+    assert any("BMW i Wallbox" in line for line in lines), "a pipe gets all models, for grep"
 
 
 def test_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
