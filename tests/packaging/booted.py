@@ -151,7 +151,9 @@ class Machine:
         """Repeats a command until it succeeds; its output."""
         deadline = time.monotonic() + within_s
         while (done := self.run(command, check=False)).returncode:
-            assert time.monotonic() < deadline, f"not within {within_s:g} s: {command}\n{done.stdout}{done.stderr}"
+            if time.monotonic() > deadline:
+                journal = self.run("journalctl -b -n 100 -o short-monotonic --no-pager", check=False).stdout
+                raise AssertionError(f"not within {within_s:g} s: {command}\n{done.stdout}{done.stderr}\n{journal}")
             time.sleep(0.2)
         return done.stdout
 
