@@ -28,6 +28,7 @@ from edge_agent import __version__
 from edge_agent.config import database_of, load_site
 from edge_agent.config.credentials import CREDENTIAL, VARIABLE
 from edge_agent.control import ask, state_lock
+from edge_agent.foreign_links import refuse_foreign_links
 from edge_agent.inspection import queue_answer
 from edge_agent.model.errors import ConfigError, EdgeAgentError
 from edge_agent.outbox.outbox import Queue
@@ -53,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
     path: Path = options.file or Path(f"edge-agent-support-{day}.tar.gz")
     if path.exists():
         raise EdgeAgentError(f"{path} exists and is not overwritten; name another file")
+    refuse_foreign_links(path, options.config)
     secrets = _secrets(options.config)
     parts = {name: _clean(name, text, secrets) for name, text in _gathered(options.config)}
     _write(path, parts)
@@ -77,7 +79,7 @@ def _gathered(config: Path) -> Iterator[tuple[str, str]]:
     if _UPDATER.is_dir():
         yield "updater.txt", _part(lambda: "\n".join(_files_of(_UPDATER)))
     for profile in _own_profiles(config):
-        yield f"profiles/{profile.name}", _part(partial(profile.read_text, encoding="utf-8"))
+        yield f"profiles/{profile.name}", _part(partial(_own_profile, config, profile))
 
 
 def _part(gather: Callable[[], str]) -> str:
@@ -135,6 +137,7 @@ def _status(config: Path) -> dict[str, Any]:
 def _queue(config: Path) -> dict[str, Any]:
     """The queue's figures and its dead letters, from the agent, else from the file under the agent's lock."""
     database = database_of(config)
+    refuse_foreign_links(database)
     requests: list[dict[str, Any]] = [{"command": "queue", "action": "stats"}, {"command": "queue", "action": "dead", "limit": _LETTERS}]
     if database.parent.is_dir() and (first := ask(database.parent, requests[0])) is not None:
         return first | (ask(database.parent, requests[1]) or {})
@@ -171,6 +174,14 @@ def _own_profiles(config: Path) -> list[Path]:
         named = [str(device.get("profile")) for device in read_document(config).data.get("devices") or ()]
         return sorted({config.parent / name for name in named if "/" in name})
     return []
+
+
+def _own_profile(config: Path, profile: Path) -> str:
+    """Its text. Whoever may edit the site file may name any file there: only what lies beside it goes into the bundle."""
+    if not profile.resolve().is_relative_to(config.resolve().parent):
+        raise EdgeAgentError(f"{profile} is not in the folder of the site file")
+    refuse_foreign_links(profile)
+    return profile.read_text(encoding="utf-8")
 
 
 # what stays out

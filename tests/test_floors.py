@@ -25,6 +25,7 @@ FLOORS = [
     "devices",
     "memory",
     "handover",
+    "foreign_links",
     "unknown_values",
     "recorder",
     "inspection",

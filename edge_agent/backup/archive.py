@@ -36,7 +36,8 @@ def write(path: Path, manifest: Manifest, files: Mapping[str, Path], queue: Path
     """Writes the backup, readable by its owner alone; `files` by their name relative to the site file. Raises EdgeAgentError."""
     made = path.with_name(f".{path.name}.new")
     try:
-        handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        made.unlink(missing_ok=True)
+        handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as out, tarfile.open(fileobj=out, mode="w:gz", compresslevel=6) as tar:
             text = json.dumps(asdict(manifest), indent=2).encode()
             head = tarfile.TarInfo(_MANIFEST)

@@ -13,6 +13,7 @@ from pathlib import Path
 from edge_agent.backup.archive import Manifest, write
 from edge_agent.config import Site, load_site
 from edge_agent.control import QUEUE_COPY, ask, state_lock
+from edge_agent.foreign_links import refuse_foreign_links
 from edge_agent.handover import MOVED, moved_state, moved_text
 from edge_agent.model.errors import AgentBusy, EdgeAgentError
 from edge_agent.outbox.outbox import Queue
@@ -24,6 +25,7 @@ _OTHER_FILES = ("ca_file",)
 
 def run(options: argparse.Namespace) -> int:
     """Writes the backup and says what is in it and what is not."""
+    refuse_foreign_links(options.config)
     site = load_site(options.config)
     now = time.time()
     day = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d-%H%M%S")
@@ -31,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
     if path.exists():
         raise EdgeAgentError(f"{path} exists and is not overwritten; name another file")
     files, left = _site_files(site, read_document(options.config), options.with_secrets)
+    refuse_foreign_links(path, site.database, *files.values())
     with _queue_copy(site, options.move) as queue:
         manifest = Manifest(site.account.building_id, site.file.name, now, options.move, options.with_secrets, queue is not None)
         write(path, manifest, files, queue)
@@ -64,8 +67,7 @@ def _site_files(site: Site, document: Document, with_secrets: bool) -> tuple[dic
             left.append(f"{name} (not in the folder of the site file: copy it by hand)")
         elif path.is_file():
             files[str(path.relative_to(folder))] = path
-    for recording in sorted(folder.glob("*.recording.yaml")):
-        files[recording.name] = recording
+    files |= {recording.name: recording for recording in sorted(folder.glob("*.recording.yaml"))}
     return files, left
 
 

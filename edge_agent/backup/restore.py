@@ -16,6 +16,7 @@ from edge_agent.backup.archive import Backup
 from edge_agent.config import database_of, load_site
 from edge_agent.config.credentials import secret_mode
 from edge_agent.control import state_lock
+from edge_agent.foreign_links import refuse_foreign_links
 from edge_agent.handover import MOVED, RESTORED, restored_state
 from edge_agent.model.clock import utc_text
 from edge_agent.model.errors import ConfigError, EdgeAgentError
@@ -35,11 +36,13 @@ def run(options: argparse.Namespace) -> int:
     """Restores, checks, and says what is still missing. 1 when the site file is not complete here."""
     with contextlib.closing(Backup(options.file)) as backup:
         sent = _sent_until(backup, options.sent_until)
+        refuse_foreign_links(options.config)
         folder = options.config.resolve().parent
         if not folder.is_dir():
             raise EdgeAgentError(f"{options.config}: there is no folder {folder}")
         _refuse_beside_agent(options.config)
         targets = {name: options.config.resolve() if name == backup.manifest.site_file else folder / name for name in backup.site_files}
+        refuse_foreign_links(*targets.values())
         _make_way([path for path in targets.values() if path.exists()], options.replace)
         for name, path in targets.items():
             _write(path, backup.site(name), secret=not name.endswith((".yaml", ".yml", ".pem", ".crt")))
@@ -127,6 +130,7 @@ def _give_to_owner_of(folder: Path, handle: int) -> None:
 
 def _queue(backup: Backup, database: Path, sent: float | None, replace: bool) -> Restored:
     """The queue under its name, told until when the other gateway sent; whole or not at all."""
+    refuse_foreign_links(database)
     with state_lock(database.parent):
         if database.exists() and replace:
             set_aside(database, f"before-{datetime.now(UTC):%Y%m%d-%H%M%S}")  # with its log
@@ -139,8 +143,11 @@ def _queue(backup: Backup, database: Path, sent: float | None, replace: bool) ->
             queue.put([], {RESTORED: restored_state(sent)})
             queue.forget(MOVED)
             waiting = queue.stats()["waiting"]
-        with made.open("rb") as file:
-            _give_to_owner_of(database.parent, file.fileno())
+        handle = os.open(made, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            _give_to_owner_of(database.parent, handle)
+        finally:
+            os.close(handle)
         made.rename(database)
     return Restored(waiting, settled)
 
