@@ -168,7 +168,7 @@ class RawServer:
             task.cancel()
         for writer, ended in self._open.items():
             writer.close()
-            await asyncio.wait_for(ended.wait(), 5)
+            await asyncio.wait_for(ended.wait(), 30)
         await asyncio.sleep(0)
 
     async def _send_later(self, writer: asyncio.StreamWriter, delay: float, data: bytes) -> None:

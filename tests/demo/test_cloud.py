@@ -34,7 +34,7 @@ class Caller:
     """One kept-alive connection with a token."""
 
     def __init__(self, cloud: LocalCloud) -> None:
-        self.http = http.client.HTTPConnection(cloud.url.removeprefix("http://"), timeout=5)
+        self.http = http.client.HTTPConnection(cloud.url.removeprefix("http://"), timeout=30)
         status, answer = self("GET", f"/auth/token/v1?clientId={CLIENT_ID}&clientSecret={CLIENT_SECRET}", token=None)
         assert status == 200
         self.token = answer["access_token"]

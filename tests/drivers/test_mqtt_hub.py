@@ -317,7 +317,7 @@ async def test_closing_does_not_wait_for_a_host_that_never_answers(make_hub: Hub
         full = socket.create_connection(silent.getsockname())  # fills the queue: a further connect gets no answer
         hub = make_hub(MqttSettings("127.0.0.1", silent.getsockname()[1]))
         listen(hub)
-        await asyncio.wait_for(hub.close(), 3)
+        await asyncio.wait_for(hub.close(), 4)
         full.close()
 
 

@@ -68,7 +68,7 @@ async def test_record_without_an_agent_ends_at_ctrl_c_with_what_was_heard(gatewa
     process = await asyncio.create_subprocess_exec(*command, "--config", str(gateway.site), stdout=asyncio.subprocess.PIPE)
     await until(lambda: meter_server.count("input", 72) >= 3)
     process.send_signal(signal.SIGINT)
-    out, _ = await asyncio.wait_for(process.communicate(), 5)
+    out, _ = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 0
     assert b"points with a value" in out
     assert read_recording(output).means["power_w"] == "7200 W"
@@ -87,7 +87,7 @@ async def test_replay_serves_until_ctrl_c_and_prints_a_line_for_the_site_file(ga
     assert code == 0, errors
     assert "power_w = 7200" in out
     process.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(process.wait(), 5) == 0
+    assert await asyncio.wait_for(process.wait(), 30) == 0
 
 
 async def test_own_profile_is_named_relative_to_the_recording(gateway: Gateway, meter_server: RegisterServer) -> None:

@@ -92,13 +92,13 @@ class Machine:
         self._leader = 0
         self._cgroup = _cgroup_of_this_process() / f"edge-{os.getpid()}-{root.parent.parent.name}-{root.parent.name}"
 
-    def boot(self, *options: str, within_s: float = 60) -> None:
+    def boot(self, *options: str, within_s: float = 120) -> None:
         """Starts the system and waits until systemd has started everything. `options` are for systemd-nspawn."""
         self.switch_on(*options)
         state = self.wait_for("systemctl is-system-running | grep -E 'running|degraded'", within_s)
         assert state.strip() in ("running", "degraded")
 
-    def switch_on(self, *options: str, within_s: float = 60) -> None:
+    def switch_on(self, *options: str, within_s: float = 120) -> None:
         """Starts the system and waits only until commands can be run."""
         command = ["systemd-nspawn", "--quiet", "--directory", str(self.root), "--machine", f"edge-{os.getpid()}-{self.root.parent.name}", "--boot"]
         command += ["--register=no", "--keep-unit", "--console=pipe", "--private-network"]
@@ -128,7 +128,7 @@ class Machine:
         """What the system said while it booted."""
         return (self.root.parent / "console").read_text(errors="replace")
 
-    def run(self, command: str, *, check: bool = True, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str, *, check: bool = True, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
         """Runs a shell command inside as root; with `check` a failure is an assertion with its output."""
         inside = [
             "nsenter",
@@ -147,7 +147,7 @@ class Machine:
         assert not check or done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
-    def wait_for(self, command: str, within_s: float = 60) -> str:
+    def wait_for(self, command: str, within_s: float = 120) -> str:
         """Repeats a command until it succeeds; its output."""
         deadline = time.monotonic() + within_s
         while (done := self.run(command, check=False)).returncode:

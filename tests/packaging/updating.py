@@ -137,7 +137,7 @@ class Gateway:
         lines = self.run(f"cat {STATE}/{name}", check=False).stdout.splitlines()
         return dict(line.split("=", 1) for line in lines)
 
-    def settled(self, within_s: float = 60) -> dict[str, str]:
+    def settled(self, within_s: float = 120) -> dict[str, str]:
         """Waits until the gate has judged; its report."""
         self.wait_for(f"test ! -e {STATE}/pending && ! systemctl is-active edge-agent-gate", within_s)
         return self.read("report")
@@ -149,7 +149,7 @@ class Gateway:
         assert status.startswith("ii "), status
         return status.removeprefix("ii ")
 
-    def running(self, within_s: float = 30) -> str:
+    def running(self, within_s: float = 60) -> str:
         """The version that says of itself that it runs."""
         text = self.wait_for("systemctl is-active --quiet edge-agent && cat /run/edge-agent/health.json", within_s)
         found = re.search(r'"version": "([^"]+)"', text)

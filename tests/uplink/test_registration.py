@@ -219,7 +219,7 @@ async def test_a_queue_that_cannot_be_used_is_waited_for(
     assert not task.done()
     assert ("no such table" if reading else "cannot be written") in caplog.text
     await outbox.call(lambda queue: queue._db.execute("ALTER TABLE gone RENAME TO state" if reading else "PRAGMA query_only=0"))
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 30)
     assert await outbox.load_state("uplink.attached") == '["meter"]'
     await outbox.close()
 
@@ -263,7 +263,7 @@ async def test_data_that_the_platform_refuses_is_said_once_and_not_repeated(
 ) -> None:
     cloud.fault = lambda request: Answer(400, {"message": "zip: unknown"}) if request.method == "PUT" else None
     outbox = await Outbox.open(tmp_path / "queue.db")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await keep_registered(client, lambda: Wanted(GRAZ, [METER]), outbox, ScaledClock(50, NOW))
     await outbox.close()
     assert "zip: unknown" in caplog.text
