@@ -135,7 +135,7 @@ def _stats_lines(stats: Answer) -> list[tuple[str, str]]:
         ("held back", f"{stats['refused']} refused until another is accepted, {stats['failing']} that the cloud answers with 500"),
         ("merged", f"{stats['merged']} old events into others of their hour, for want of space"),
         ("dropped", f"{stats['dropped']} events and {stats['dropped_letters']} dead letters for want of space"),
-        ("doubled", f"at most {stats['possibly_doubled']} events, sent again after an answer that was lost or told of a failure"),
+        ("doubled", f"at most {stats['possibly_doubled']} events: an answer was lost or told of a failure, or the agent died while it sent them"),
         ("size", f"{stats['size_bytes'] / 1e6:.2f} MB"),
         *([("damaged", f"{stats['salvages']} times; the damaged files lie beside the queue")] if stats["salvages"] else []),
     ]

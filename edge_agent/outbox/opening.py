@@ -45,7 +45,7 @@ class Opening:
             queue.close()
         self._salvage(error)
         mended = self._checked()
-        mended.taken = queue.taken
+        mended.taken = max(mended.taken, queue.taken)
         return mended
 
     def _checked(self) -> Queue:

@@ -55,7 +55,10 @@ class Outbox:
         except BaseException:
             thread.shutdown(wait=False)
             raise
-        return cls(opening, queue, thread)
+        outbox = cls(opening, queue, thread)
+        with contextlib.suppress(StorageError):  # on a full disk it is counted before anything is sent
+            await outbox.call(lambda queue: queue.count_doubt())
+        return outbox
 
     async def close(self) -> None:
         """Finishes what was asked for, then closes the file."""

@@ -17,7 +17,7 @@ from typing import Self
 
 from edge_agent.model.errors import StorageDamaged
 from edge_agent.model.events import NO_RULES, Event, QueueRules
-from edge_agent.outbox import counters, listing, room, sent
+from edge_agent.outbox import counters, doubt, listing, room, sent
 from edge_agent.outbox.failures import failure
 from edge_agent.outbox.newest import Newest
 from edge_agent.outbox.rows import DeadLetter, Kind, Queued, Sent, Stats, Troubled, Waiting
@@ -44,13 +44,14 @@ class Queue:
         """Opens or makes the file; `max_size` in bytes bounds it (the oldest dead letters go, then events, counted). Raises StorageError."""
         self.path = path
         self._rules = rules
-        self.taken = 0  # up to this seq parts of the backlog were taken, and may be on their way to the cloud
         self._db = connect(path)
         self._depth = 0
         self._full: set[str] = set()
         self._changes = 0  # of the connection, when the transaction began
         try:
             self._space = Space(self._db, path, max_size)
+            # up to the seq `taken` parts of the backlog were taken, in this run or before, and may be on their way to the cloud
+            self.taken, self._kept_at = doubt.kept(self._db)
             self._load()
         except sqlite3.Error as error:
             self._db.close()
@@ -170,7 +171,7 @@ class Queue:
             if self._dead and (letters := room.drop_letters(self._db)):
                 self._dead -= letters
                 self._say_full("its oldest dead letters are dropped and counted")
-            elif merged := room.merge_old(self._db, self._types, self._rules, self.taken, newest_at):
+            elif merged := room.merge_old(self._db, self._types, self._rules, doubt.Kept(self.taken, self._kept_at), newest_at):
                 self._newest.dropped(merged)
                 self._say_full("old events are merged by the hour; energies keep their sums")
             elif dropped := room.drop_events(self._db):
@@ -260,6 +261,21 @@ class Queue:
             sent.note(self._db, [(queued.at, self._series[queued.names], queued.value) for queued in remembered])
             if not historical:
                 self._note_sent_ahead(taken)
+
+    def begin_sending(self, most: int) -> None:
+        """From here on up to `most` events may be with the cloud unbeknown: if this run dies, the next one counts them."""
+        with self.transaction():
+            doubt.begin(self._db, most)
+
+    def end_sending(self) -> None:
+        """Nothing is under way any more, and what may be doubled is counted."""
+        with self.transaction():
+            doubt.end(self._db, self.taken)
+
+    def count_doubt(self) -> None:
+        """Counts what an earlier run may have doubled that died while it sent."""
+        with self.transaction():
+            doubt.count(self._db)
 
     def _note_sent_ahead(self, taken: Sequence[Queued]) -> None:
         """What went live before older events that wait or may come back: none of those is the newest any more, also after a restart."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from edge_agent.model.events import QueueRules
 from edge_agent.outbox import counters
+from edge_agent.outbox.doubt import Kept
 from edge_agent.outbox.thinning import HOUR_S, thinned
 
 OLD_S = 86400  # what is younger, before the newest event, is never merged: it may go live yet
@@ -19,7 +20,9 @@ _ROWS_AT_ONCE = 2000  # looked at for merging: some hours of a large house
 _MERGED_TO = "merged_to"  # the place up to which the backlog has been merged
 
 _OLDEST_LETTERS = "SELECT seq FROM dead ORDER BY buried_at, seq LIMIT ?"
-_UNMERGED = "SELECT seq, series, at, value FROM events WHERE seq > ? AND at <= ? AND seq NOT IN (SELECT seq FROM troubled) ORDER BY seq LIMIT ?"
+_UNMERGED = """
+SELECT seq, series, at, value FROM events WHERE seq > ? AND at <= ? AND NOT at BETWEEN ? AND ? AND seq NOT IN (SELECT seq FROM troubled)
+ORDER BY seq LIMIT ?"""
 
 
 def drop_letters(db: sqlite3.Connection) -> int:
@@ -30,15 +33,15 @@ def drop_letters(db: sqlite3.Connection) -> int:
     return dropped
 
 
-def merge_old(db: sqlite3.Connection, types: Mapping[int, str], rules: QueueRules, taken: int, newest_at: int) -> list[int]:
+def merge_old(db: sqlite3.Connection, types: Mapping[int, str], rules: QueueRules, kept: Kept, newest_at: int) -> list[int]:
     """The next hours of old events become one event an hour and series; gives the seqs of those that are gone.
 
-    `taken`: up to here events may be on their way to the cloud, so they stay as they are.
+    `kept`: these may be on their way to the cloud, so they stay as they are.
     """
     until = (newest_at - OLD_S) // HOUR_S * HOUR_S
     while True:
-        after = max(taken, counters.get(db, _MERGED_TO))
-        rows = db.execute(_UNMERGED, (after, until, _ROWS_AT_ONCE)).fetchall()
+        after = max(kept.to, counters.get(db, _MERGED_TO))
+        rows = db.execute(_UNMERGED, (after, until, kept.at - OLD_S, kept.at, _ROWS_AT_ONCE)).fetchall()
         if not rows:
             return []
         result = thinned(rows, types, rules)

@@ -66,7 +66,7 @@ class Stats(TypedDict):
     accepted_live: int
     accepted_historical: int
     buried: int
-    possibly_doubled: int  # copies that the cloud may have, after answers that were lost or told of a failure halfway
+    possibly_doubled: int  # copies that the cloud may have, after answers that were lost or told of a failure halfway, or when the agent died
     requeued: int
     sent_again: int  # put back, because the platform lacked their hour
     merged: int  # for want of space, into another one of their hour

@@ -31,6 +31,22 @@ class Settling:
         self.failed = False  # the queue could not be written
         self._since = 0.0
         self._writing = asyncio.Lock()
+        self.begun = False  # the queue knows that events may be under way
+
+    async def begin(self, batch_size: int) -> None:
+        """Before the first event is sent: should the agent die, the next start counts what was under way. Raises StorageError."""
+        async with self._writing:
+            if not self.begun:
+                await self._outbox.call(lambda queue: queue.begin_sending(batch_size + CONNECTIONS))
+                self.begun = True
+
+    async def end(self) -> None:
+        """Settles, and nothing is under way any more. Raises StorageError."""
+        await self.settle()
+        async with self._writing:
+            if self.begun:
+                await self._outbox.call(lambda queue: queue.end_sending())
+                self.begun = False
 
     def add(self, job: Job) -> None:
         """The cloud has it."""

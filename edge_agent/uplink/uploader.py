@@ -228,7 +228,7 @@ class Uploader:
             if self._jobs:
                 await asyncio.wait(self._jobs, timeout=self.finish_s)
             self._settling.possibly_doubled += sum(len(job.part) for task, job in self._jobs.items() if not task.done() or task.result().in_doubt)
-            await self._settling.settle()
+            await self._settling.end()
         except StorageError as error:
             log.error("%s; %d events that the cloud has are still in the queue and go again", error, self._settling.waiting)
         finally:
@@ -257,7 +257,9 @@ class Uploader:
     async def _send(self, job: Job) -> Verdict:
         """Sends and, when a part of the backlog is accepted, settles at once: what lies between the two is what a power cut doubles."""
         began = self._clock.monotonic()
-        verdict = await (self._client.send_live(job.part[0]) if job.live else self._client.send_batch(job.part))
+        verdict = await self._prepare()
+        if verdict is None:
+            verdict = await (self._client.send_live(job.part[0]) if job.live else self._client.send_batch(job.part))
         self._calls += 1
         self._calls_s += self._clock.monotonic() - began
         if verdict.accepted:
@@ -268,6 +270,18 @@ class Uploader:
                 except StorageError as error:
                     self._gate.fail(Cause.STORAGE, str(error))
         return verdict
+
+    async def _prepare(self) -> Verdict | None:
+        """Before the first event leaves: a token, for without one nothing can be in doubt, and the mark that something may be. What is in the way."""
+        if self._settling.begun:
+            return None
+        refused = await self._client.log_in()
+        if refused is None:
+            try:
+                await self._settling.begin(self._batch_size)
+            except StorageError as error:
+                return Verdict(Kind.LATER, str(error))
+        return refused
 
     async def _settle_in_time(self) -> None:
         """Settles a group that is full or has waited long enough, or what could not be written before, instead of sending it again."""

@@ -278,7 +278,7 @@ async def test_after_weeks_of_faults_the_cloud_has_what_the_agent_committed(tmp_
     assert not lost, f"seed {SEED}: lost: {list(lost)[:10]}"
     assert len(unknown) <= 30 * house.kills, f"seed {SEED}: more than a kill can hide was never committed: {sorted(unknown)[:10]}"
     assert doubles <= (house.unacknowledged + house.line.lost + house.kills) * BATCH
-    assert house.kills or doubles <= counted, "a kill forgets what it had not counted yet, nothing else does"
+    assert doubles <= counted, f"seed {SEED}: more came twice than was thought possible"
     check_intervals(Counter([*committed.elements(), *unknown]))
     said = "\n".join(house.log)
     assert "Traceback" not in said, said

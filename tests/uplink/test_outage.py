@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,6 +222,29 @@ async def test_a_call_given_up_at_the_stop_is_counted_too(cloud: LocalCloud, tmp
             await until(lambda: any(request.path == LIVE for request in cloud.requests))
         stats = await one.outbox.stats()
         assert (stats["waiting"], stats["possibly_doubled"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "path", "counted"),
+    [(Slow(60.0), LIVE, 1), (Slow(60.0), HISTORICAL, 3), (Answer(503), "/auth/token/v1", 0)],
+    ids=["live", "backlog", "never logged in"],
+)
+async def test_what_is_under_way_in_a_power_cut_is_counted_at_the_next_start(
+    cloud: LocalCloud, tmp_path: Path, fault: Fault, path: str, counted: int
+) -> None:
+    after_the_cut = tmp_path / "after the cut"
+    age = 2 * DAY if path == HISTORICAL else 0
+    cloud.fault = lambda request: fault if request.path == path else None
+    async with rig(cloud, tmp_path, patience=Patience()) as one:
+        one.uploader.finish_s = 0.05
+        async with one.running():
+            await one.commit(*(event("meter", NOW - age + number, number) for number in range(counted or 3)))
+            await until(lambda: any(request.path == path for request in cloud.requests))
+            after_the_cut.mkdir()
+            for file in tmp_path.glob("queue.db*"):
+                shutil.copy(file, after_the_cut)
+    async with rig(cloud, after_the_cut) as one:
+        assert (await one.outbox.stats())["possibly_doubled"] == counted
 
 
 async def test_the_count_of_doubles_costs_no_write_of_its_own(cloud: LocalCloud, tmp_path: Path) -> None:
