@@ -76,8 +76,7 @@ class Agent:
         """Runs until `stop` is set. Raises AgentBusy when another agent runs, StorageError when there is no queue to write."""
         folder = self._site.database.parent
         with state_lock(folder):
-            rules = queue_rules(self._site.decisions)
-            outbox = await Outbox.open(self._site.database, self._site.max_size, rules, _building(self._site))
+            outbox = await Outbox.open(self._site.database, self._site.max_size, building=_building(self._site))
             try:
                 if (moved := await outbox.load_state(MOVED)) is not None:
                     raise HouseMoved(moved_text(self._site.database, moved))
@@ -97,6 +96,7 @@ class Agent:
                 ):
                     while not stop.is_set():
                         self._reload.clear()
+                        await outbox.use_rules(queue_rules(self._site.decisions))
                         started = Shift.started(self._site, self._clock, outbox, self._evidence, self._backlog_start)
                         async with started as self.shift, self._page(self.shift, outbox):
                             await _first_of(stop, self._reload, self.shift.failure)

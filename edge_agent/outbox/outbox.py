@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -120,6 +121,11 @@ class Outbox:
 
     def _read(self, error: Exception) -> _Failure:
         return _Failure(failure(self._queue.path, error) if isinstance(error, sqlite3.Error) else error)
+
+    async def use_rules(self, rules: QueueRules) -> None:
+        """Other rules from here on, since the site file is another."""
+        self._opening = replace(self._opening, rules=rules)
+        await self.call(lambda queue: queue.use_rules(rules))
 
     # putting in
 

@@ -69,6 +69,10 @@ class Queue:
         finally:
             queue.close()
 
+    def use_rules(self, rules: QueueRules) -> None:
+        """What is merged or remembered from here on."""
+        self._rules = rules
+
     def check(self) -> None:
         """Reads the whole file. Raises StorageDamaged when it is not what was written."""
         try:

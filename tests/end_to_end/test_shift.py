@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 from pymodbus.constants import ExcCodes
 
+from edge_agent.agent import Agent
+from edge_agent.config import load_site
 from edge_agent.control import ask
 from edge_agent.demo.cloud import LocalCloud
+from edge_agent.model.clock import SystemClock
 from edge_agent.model.errors import EdgeAgentError
+from edge_agent.model.events import Event
 from edge_agent.recording import read_recording
 from tests.conftest import until
 from tests.end_to_end.gateway import Gateway, energies, meter, running
@@ -40,6 +44,30 @@ async def test_read_across_a_new_site_file_doubles_nothing(gateway: Gateway, clo
         await gateway.stop()
     seen = [(event["deviceId"], event["type"], event["timestamp"]) for event in cloud.received()]
     assert len(seen) == len(set(seen)), "an event was sent twice"
+
+
+async def test_other_end_that_dates_an_interval_is_in_force_for_merging_at_once(gateway: Gateway, cloud: LocalCloud) -> None:
+    nothing = '{id: grid-meter, name: Meter, profile: eastron-sdm630, connection: "tcp://127.0.0.1:1", role: grid}'
+    gateway.write_site([nothing], storage="{path: state/edge-agent.db, max_size: 1MB}")
+    cloud.stop()
+    stop, agent = asyncio.Event(), Agent(load_site(gateway.site), SystemClock())
+    running = asyncio.create_task(agent.run(stop))
+    await until(lambda: agent.shift is not None, 30)
+    before = agent.shift
+    gateway.write_site([nothing], storage="{path: state/edge-agent.db, max_size: 1MB}", reporting="{interval: 15m, timestamp: start}")
+    agent.reload()
+    await until(lambda: agent.shift not in (None, before), 30)
+    assert agent.shift is not None
+    outbox, hour_of_first = agent.shift.outbox, 497_222
+    for quarter in range(1000):
+        at = hour_of_first * 3600 + quarter * 900
+        await outbox.commit([Event(f"m{number}", "M", "SMART_METER", "ENERGY_CONSUMPTION", quarter + 0.5, at) for number in range(80)], {})
+        if (await outbox.stats())["merged"]:
+            break
+    first = next(row for row in await outbox.waiting(100) if row["device_id"] == "m0")
+    stop.set()
+    await running
+    assert (first["at"], first["value"]) == (hour_of_first * 3600, 0.5 + 1.5 + 2.5 + 3.5)
 
 
 async def test_device_id_that_changes_its_profile_is_metered_anew(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
