@@ -1,8 +1,4 @@
-"""The `edge-agent` command. Parses, calls one function, prints; errors become a line and an exit code.
-
-Exit codes: 0 done, 1 a mistake in what was given (site file, device), 2 wrong usage, 3 something outside
-(device silent, queue not writable, another agent running).
-"""
+"""The `edge-agent` command. Parses, calls one function, prints; errors become a line and an exit code (`EXIT_CODES`)."""
 
 from __future__ import annotations
 
@@ -28,9 +24,14 @@ from edge_agent.setup.options import add_options as add_setup_options
 from edge_agent.status.options import add_options as add_status_options
 
 DEFAULT_CONFIG = "/etc/edge-agent/agent.yaml"
+EXIT_CODES = (
+    "0 done; 1 a mistake in the site file or a profile, or a check that found something; 2 wrong usage; 3 something is missing or does not work: "
+    "a device that is silent or not in the site file, the agent, the cloud, the disk; 70 a fault of the program; 130 ended by Ctrl-C"
+)
 _EPILOG = (
     "A new house: `setup` makes the site file, `check` and `read` prove it, `run` (or the service) does the work, `status` tells how it goes. "
-    "`edge-agent COMMAND --help` explains each; `demo` shows all of it without a house."
+    "`edge-agent COMMAND --help` explains each; `demo` shows all of it without a house. "
+    f"Exit codes: {EXIT_CODES}."
 )
 
 _READ_MORE = "Through the running agent, else by itself. Exit code 3 if a device could not be read; with --balance 1 if something is wrong."
@@ -268,10 +269,12 @@ def _values(options: argparse.Namespace) -> int:
     from edge_agent.config import load_site
     from edge_agent.control import asked
     from edge_agent.inspection import read_without_agent, reading_text
+    from edge_agent.progress import progress
 
     site = load_site(options.config)
     request = {"command": "read", "device": options.device}
-    answer = asked(site.database.parent, request, lambda: {"devices": asyncio.run(read_without_agent(site, options.device, options.wait))})
+    with progress(doing="reading"):
+        answer = asked(site.database.parent, request, lambda: {"devices": asyncio.run(read_without_agent(site, options.device, options.wait))})
     return _print_devices(options, answer["devices"], reading_text)
 
 

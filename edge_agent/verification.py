@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_agent.inspection import table
 from edge_agent.model.errors import EdgeAgentError
+from edge_agent.progress import progress
 
 if TYPE_CHECKING:
     from edge_agent.config import Site
@@ -25,12 +26,13 @@ def run(options: argparse.Namespace) -> int:
 
     site = load_site(options.config)
     folder = site.database.parent
-    answer = ask(folder, {"command": "verify", "days": options.days}, _PATIENCE_S) if folder.is_dir() else None
-    if answer is None:
-        if not site.database.exists():
-            raise EdgeAgentError(f"there is no queue yet: {site.database} does not exist, so it is not known what was sent")
-        with state_lock(folder):
-            answer = asyncio.run(_without_agent(site, options.days))
+    with progress(doing=f"asking the platform what it counted in {options.days} days"):
+        answer = ask(folder, {"command": "verify", "days": options.days}, _PATIENCE_S) if folder.is_dir() else None
+        if answer is None:
+            if not site.database.exists():
+                raise EdgeAgentError(f"there is no queue yet: {site.database} does not exist, so it is not known what was sent")
+            with state_lock(folder):
+                answer = asyncio.run(_without_agent(site, options.days))
     print(json.dumps(answer, indent=2, ensure_ascii=False) if options.json else verification_text(answer))
     return 3 if answer["problem"] else 0 if answer["fits"] else 1
 

@@ -11,7 +11,7 @@ import shtab
 from argparse_manpage.manpage import Manpage
 
 from edge_agent import __version__
-from edge_agent.cli import parser
+from edge_agent.cli import EXIT_CODES, parser
 
 _SECTIONS = {
     "FILES": """\
@@ -21,9 +21,8 @@ the site file: the house, its devices, the account
 .TP
 .I /var/lib/edge-agent/
 the queue of events and what outlives a restart""",
-    "EXIT STATUS": """\
-0 done; 1 a mistake in the site file or a profile, or a check that found something; 2 wrong usage; 3 something outside
-(a device is silent, the queue cannot be written); 70 a fault of the program; 130 ended by Ctrl-C.
+    "EXIT STATUS": f"""\
+{EXIT_CODES}.
 .B edge-agent status
 tells by its own codes how the agent stands: see its part above.""",
     "SIGNALS": """\

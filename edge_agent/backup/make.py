@@ -18,6 +18,7 @@ from edge_agent.handover import MOVED, moved_state, moved_text
 from edge_agent.model.errors import AgentBusy, EdgeAgentError
 from edge_agent.outbox.outbox import Queue
 from edge_agent.profiles.document import Document, read_document
+from edge_agent.progress import progress
 
 _SECRETS = ("client_secret_file", "password_file")
 _OTHER_FILES = ("ca_file",)
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
         raise EdgeAgentError(f"{path} exists and is not overwritten; name another file")
     files, left = _site_files(site, read_document(options.config), options.with_secrets)
     refuse_foreign_links(path, site.database, *files.values())
-    with _queue_copy(site, options.move) as queue:
+    with progress(doing="writing the backup"), _queue_copy(site, options.move) as queue:
         manifest = Manifest(site.account.building_id, site.file.name, now, options.move, options.with_secrets, queue is not None)
         write(path, manifest, files, queue)
         if options.move and queue is not None:

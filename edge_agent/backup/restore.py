@@ -22,6 +22,7 @@ from edge_agent.model.clock import utc_text
 from edge_agent.model.errors import ConfigError, EdgeAgentError
 from edge_agent.outbox.aside import set_aside
 from edge_agent.outbox.outbox import Queue
+from edge_agent.progress import progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
         for name, path in targets.items():
             _write(path, backup.site(name), secret=not name.endswith((".yaml", ".yml", ".pem", ".crt")))
         database = database_of(options.config)
-        restored = _queue(backup, database, sent, options.replace) if backup.manifest.queue else None
+        with progress(doing="restoring the queue"):
+            restored = _queue(backup, database, sent, options.replace) if backup.manifest.queue else None
     if options.json:
         return _as_json(options.config, backup, database, restored)
     print(f"{options.config}: restored for building {backup.manifest.building_id}, as of {utc_text(backup.manifest.made_at)}")

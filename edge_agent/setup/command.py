@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from edge_agent.scan.command import search, shipped_profiles
 from edge_agent.scan.network import named_network, own_networks
 from edge_agent.scan.running import Running, broker_settings, running_agent
 from edge_agent.setup.devices import new_devices
+from edge_agent.setup.outcome import Agent, Outcome
 from edge_agent.setup.proof import prove
 from edge_agent.setup.questions import Questions
 from edge_agent.setup.secret import secret_file, secret_from, store_secret
@@ -31,7 +34,30 @@ _BASE_URL = "https://api.moost.io"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Asks, proves, writes, checks. 1 when the balance of the house shows a mistake."""
+    """Asks, proves, writes, checks. 1 when the site file or the balance of the house shows a mistake."""
+    try:
+        outcome = _set_up(options)
+    except ConfigError as error:
+        if not options.json:
+            raise
+        _print_json({"file": str(options.config), "problems": [asdict(problem) for problem in error.problems]})
+        return 1
+    if not options.json:
+        print("\n".join(outcome.lines()), flush=True)
+    balance = _balance(outcome.site, options.seconds) if outcome.site.devices and options.seconds else None
+    if options.json:
+        _print_json(outcome.to_json(balance))
+    elif balance is not None:
+        print(balance_text(balance))
+    return 1 if balance is not None and balance["wrong"] else 0
+
+
+def _print_json(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+def _set_up(options: argparse.Namespace) -> Outcome:
+    """All but the look at the balance."""
     questions = Questions.of_terminal(options.yes)
     path: Path = options.config
     if not path.parent.is_dir():
@@ -45,14 +71,7 @@ def run(options: argparse.Namespace) -> int:
     if broker and not _section(document, "mqtt").get("broker") and any("topic" in device.entry for device in devices):
         sections["mqtt"] = {"broker": broker}
     site = _written(path, sections, devices, account, document)
-    print(f"{path}: ok: {len(site.devices)} devices for building {site.account.building_id}")
-    for warning in site.warnings:
-        print(f"{path}: warning: {warning}")
-    for device in devices:
-        if not device.certain:
-            print(f"{path}: left as a comment at its end: {device.remark}")
-    _tell_agent(site, path)
-    return _balance(site, options.seconds) if site.devices and options.seconds else 0
+    return Outcome(path, site, devices, known, _told_agent(site))
 
 
 def _document(path: Path) -> Document | None:
@@ -206,19 +225,15 @@ def _replace(path: Path, text: str) -> None:
         raise EdgeAgentError(f"{path}: {error.strerror}; nothing was changed") from None
 
 
-def _tell_agent(site: Site, path: Path) -> None:
+def _told_agent(site: Site) -> Agent:
     """A running agent takes the file over at once."""
     folder = site.database.parent
     answer = ask(folder, {"command": "reload"}) if folder.is_dir() else None
-    if answer is not None:
-        refused = "the running agent keeps the old site file, its log says why; a restart takes it over: sudo systemctl restart edge-agent"
-        print("the running agent reads the site file anew" if answer["taken"] else refused)
+    return None if answer is None else "took it over" if answer["taken"] else "keeps the old one"
 
 
-def _balance(site: Site, seconds: float) -> int:
+def _balance(site: Site, seconds: float) -> dict[str, Any]:
     print(f"watching the balance of the house for {seconds:g} s ...", file=sys.stderr)
     request = {"command": "balance", "seconds": seconds}
     with progress(seconds):
-        answer = asked(site.database.parent, request, lambda: asyncio.run(watch_without_agent(site, seconds)), seconds + 60)
-    print(balance_text(answer))
-    return 1 if answer["wrong"] else 0
+        return asked(site.database.parent, request, lambda: asyncio.run(watch_without_agent(site, seconds)), seconds + 60)

@@ -34,3 +34,4 @@ def add_options(setup: argparse.ArgumentParser) -> None:
         "--yes", action="store_true", help="ask nothing: what no option gives keeps its default, and devices that are certain are taken"
     )
     setup.add_argument("--offline", action="store_true", help="do not try the credentials at the cloud")
+    setup.add_argument("--json", action="store_true", help="print JSON; questions and progress stay on the standard error")

@@ -27,6 +27,15 @@ def test_terminal_sees_the_seconds_and_then_a_clean_line(monkeypatch: pytest.Mon
     os.close(ours)
 
 
+def test_work_of_unknown_length_says_what_it_does_and_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, terminal = pty.openpty()
+    with os.fdopen(terminal, "w", encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stderr", file)
+        with progress(doing="asking the platform"):
+            assert os.read(ours, 100).decode() == "\rasking the platform, 1 s "
+    os.close(ours)
+
+
 def test_file_sees_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as file:
         monkeypatch.setattr(sys, "stderr", file)

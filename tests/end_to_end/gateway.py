@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
+import select
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -117,3 +119,20 @@ def energies(cloud: LocalCloud, device_id: str, event_type: str = "ENERGY_CONSUM
         assert by_end.setdefault(event["timestamp"], float(event["value"])) == event["value"], "an interval was sent with two values"
     assert len(found) - len(by_end) <= repeated, "an interval was sent twice"
     return by_end
+
+
+def at_terminal(arguments: list[str], answers: Sequence[str] = ()) -> tuple[int, str]:
+    """The command at a terminal of its own; each answer is typed when a question (a line that ends with `: `) waits."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "edge_agent", *arguments])
+    shown = ""
+    waiting = list(answers)
+    while select.select([terminal], [], [], 60)[0]:
+        try:
+            shown += os.read(terminal, 65536).decode(errors="replace")
+        except OSError:  # the other end is closed
+            break
+        if waiting and shown.endswith(": "):
+            os.write(terminal, f"{waiting.pop(0)}\n".encode())
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import pty
-import select
+import json
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -18,7 +16,7 @@ from edge_agent.config import load_site
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID, LocalCloud
 from edge_agent.recording import read_recording
 from tests.conftest import until
-from tests.end_to_end.gateway import Gateway, running
+from tests.end_to_end.gateway import Gateway, at_terminal, running
 from tests.simulators import RegisterServer, serving
 
 ACCOUNT = ("--customer-id", CUSTOMER_ID, "--building-id", BUILDING_ID, "--client-id", CLIENT_ID)
@@ -87,7 +85,12 @@ async def test_running_it_again_keeps_edits_and_adds_only_what_is_new(tmp_path: 
     assert file.read_text() == edited
     both = ("--network", "127.0.0.0/30", "--seconds", "0")
     async with serving(registers(), host="127.0.0.2", port=meter_server.port):
-        assert (await setup(tmp_path, cloud, *both, "--ports", str(meter_server.port)))[0] == 0
+        code, out, errors = await setup(tmp_path, cloud, *both, "--ports", str(meter_server.port), "--json")
+    answer = json.loads(out)
+    assert (code, answer["building_is_known"], answer["agent"], answer["problems"]) == (0, True, None, []), errors
+    assert [device["connection"] for device in answer["added"]] == [f"tcp://127.0.0.2:{meter_server.port}"]
+    assert set(answer["devices"]) > {device["id"] for device in answer["added"]}
+    assert CLIENT_SECRET not in out
     assert [device.role for device in load_site(file).devices] == ["grid", "consumer"]
     assert "# behind the main fuse" in file.read_text()
 
@@ -124,6 +127,13 @@ async def test_balance_of_the_new_house_names_a_meter_wired_the_other_way(tmp_pa
     assert code == 1  # the recorded meter exports, and nothing in this house generates
     assert "balance at the AC bus" in out
     assert "invert: true" in out
+
+
+async def test_program_reads_what_check_refuses(tmp_path: Path, cloud: LocalCloud) -> None:
+    given = (*ACCOUNT, "--client-secret-file", "-", "--no-scan", "--json")
+    code, out, _ = await setup(tmp_path, cloud, *given, typed=CLIENT_SECRET.encode())
+    assert code == 1
+    assert "no device yet" in json.loads(out)["problems"][0]["text"]
 
 
 async def test_refused_credentials_write_nothing(tmp_path: Path, cloud: LocalCloud) -> None:
@@ -187,20 +197,3 @@ async def test_questions_at_a_terminal_are_asked_until_they_are_answered_well(
     assert CLIENT_SECRET not in shown
     (device,) = load_site(tmp_path / "agent.yaml").devices
     assert device.name == "Cellar meter"
-
-
-def at_terminal(arguments: list[str], answers: list[str]) -> tuple[int, str]:
-    """The command at a terminal of its own; each answer is typed when a question (a line that ends with `: ` or `] `) waits."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-m", "edge_agent", *arguments])
-    shown = ""
-    waiting = list(answers)
-    while select.select([terminal], [], [], 60)[0]:
-        try:
-            shown += os.read(terminal, 65536).decode(errors="replace")
-        except OSError:  # the other end is closed
-            break
-        if waiting and shown.endswith(": "):
-            os.write(terminal, f"{waiting.pop(0)}\n".encode())
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown

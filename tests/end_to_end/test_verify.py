@@ -13,14 +13,14 @@ import pytest_asyncio
 from edge_agent.cloud.queue_rules import queue_rules
 from edge_agent.cloud.vocabulary import Decisions
 from edge_agent.config import load_site
-from edge_agent.demo.cloud import BUILDING_ID, Answer, LocalCloud
+from edge_agent.demo.cloud import BUILDING_ID, Answer, LocalCloud, Slow
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.events import Event
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.shift import Shift
 from edge_agent.uplink.client import MoostClient
 from tests.conftest import until
-from tests.end_to_end.gateway import Gateway, meter, running
+from tests.end_to_end.gateway import Gateway, at_terminal, meter, running
 from tests.simulators import RegisterServer
 from tests.uplink.rig import account_of
 
@@ -76,6 +76,14 @@ async def test_without_an_agent_it_works_by_itself_and_says_when_there_is_no_ser
     code, out, _ = await gateway.command("verify")
     assert code == 3
     assert "nothing was compared: the platform has no statistics for this account or building (403)" in out
+
+
+async def test_terminal_sees_what_it_waits_for(gateway: Gateway, cloud: LocalCloud, history: None) -> None:
+    cloud.fault = lambda request: Slow(2.5) if "energy-statistics" in request.path else None
+    code, shown = await asyncio.to_thread(at_terminal, ["verify", "--config", str(gateway.site)])
+    assert code == 1, shown
+    assert "\rasking the platform what it counted in 7 days, 1 s" in shown
+    assert "hours agree" in shown.rpartition("\r\x1b[K")[2]
 
 
 @pytest.mark.parametrize("wanted", [True, False])
