@@ -71,7 +71,8 @@ class CounterTrack:
         if at <= self.at:
             return ()
         grown = wh - self.wh
-        if self._counter.kind is CounterKind.DAILY and at - self.at > self._gap_s and self._day(at) != self._day(self.at):
+        read_at = self.at if self._doubt is None else self._doubt.at
+        if self._counter.kind is CounterKind.DAILY and at - read_at > self._gap_s and self._day(at) != self._day(read_at):
             return self._believe(at, wh, None, "a counter that starts again each day was silent over midnight")
         if 0.0 <= grown <= self._possible_wh(at, self.at):
             return self._believe(at, wh, grown, "")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from edge_agent.metering.cutter import BRIDGE_S, Cutter
 from edge_agent.metering.energy import CounterEnergy, PowerEnergy
-from edge_agent.model.measurements import Counter, EnergyInterval, Quantity
+from edge_agent.model.measurements import Counter, CounterKind, EnergyInterval, Quantity
 
 T0 = 1_800_000_000  # on a quarter of an hour
 
@@ -63,6 +63,18 @@ def test_a_replaced_meter_after_a_long_outage_leaves_the_outage_absent() -> None
     found = fed(counter(), readings)
     assert [interval.energy_wh for interval in found[:8]] == [None] * 8
     assert [interval.energy_wh for interval in found[8:]] == [30, 30, 30]
+
+
+@pytest.mark.parametrize("poll_s", [5, 10, 30])
+def test_a_counter_of_the_day_that_shows_zero_all_night_costs_no_interval(poll_s: int) -> None:
+    """Its zero is doubted for a while, but it is read all the time."""
+    midnight, found = 1_800_057_600, []
+    energy = CounterEnergy("inverter", Quantity.GENERATION_WH, Counter(CounterKind.DAILY), 900, max(60.0, 3.0 * poll_s))
+    for second in range(-7200, 3 * 3600, poll_s):
+        wh = 8000.0 if second < 0 else max(0.0, second / 3600 - 2) * 500
+        found += energy.feed(midnight + second, wh)
+    assert [interval.energy_wh for interval in found[:14]] == [0.0] * 14
+    assert sum(interval.energy_wh or 0 for interval in found) == pytest.approx(375)
 
 
 def test_power_is_integrated_by_trapezoids() -> None:
