@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_agent.metering.counters import AHEAD_S, COARSE_WH, Step
+from edge_agent.metering.counters import AHEAD_S, Step
 from edge_agent.metering.cutter import Share, grid_end
+from edge_agent.metering.refinement import REFINED_WH, Refinement
 from edge_agent.metering.stored import boundary, instant, number
 
 Noted = tuple[float, float]  # when, and how many watts
@@ -110,59 +111,17 @@ class PowerShape:
         self._marks = {boundary(end): (number(until_wh), number(until_s)) for end, until_wh, until_s in marks}
 
 
-class Refinement:
-    """A coarse counter between its steps: energy goes on by the integral of power, but never past the next step.
-
-    `ahead_wh` is what was given away before the counter has counted it. What the first step holds that was counted
-    before anybody looked cannot be told apart: of it, only what power saw is counted.
-    """
-
-    __slots__ = ("_step_wh", "_stepped", "ahead_wh")
-
-    def __init__(self, step_wh: float) -> None:
-        self._step_wh = step_wh
-        self._stepped = False  # a step was seen, so what it holds is known
-        self.ahead_wh = 0.0
-
-    def refined(self, grown_wh: float, power_wh: float, covered: bool) -> float:
-        """What to count for a reading of the counter that grew by `grown_wh`, while power makes it `power_wh`."""
-        if grown_wh == 0:
-            more_wh = min(power_wh, max(self._step_wh - self.ahead_wh, 0.0))
-            self.ahead_wh += more_wh
-            return more_wh
-        due_wh = max(grown_wh - self.ahead_wh, 0.0)
-        if not self._stepped and covered:
-            due_wh = min(max(power_wh, due_wh - self._step_wh), due_wh)
-            self.ahead_wh = grown_wh
-        self._stepped = True
-        self.ahead_wh = max(self.ahead_wh - grown_wh, 0.0)
-        return due_wh
-
-    def begin_anew(self) -> None:
-        """Another level of the counter is the truth."""
-        self._stepped, self.ahead_wh = False, 0.0
-
-    def state(self) -> list[Any]:
-        """What `restore` takes, as JSON has it."""
-        return [self._stepped, self.ahead_wh]
-
-    def restore(self, state: list[Any]) -> None:
-        """Goes on where `state` was taken."""
-        stepped, ahead_wh = state
-        self._stepped, self.ahead_wh = bool(stepped), number(ahead_wh)
-
-
 class PowerBeside:
     """The power beside a counter: kept at hand, and integrated only while the counter does not tell by itself.
 
     That is so for a coarse counter always, for another one while it is not read or not believed.
     """
 
-    __slots__ = ("_latest", "_refinement", "_shape", "_since", "_start", "_wanted")
+    __slots__ = ("_gap_s", "_latest", "_refinement", "_shape", "_since", "_start", "_wanted")
 
     def __init__(self, sign: int, step_wh: float, interval_s: int, gap_s: float) -> None:
-        self._shape = PowerShape(sign, interval_s, gap_s)
-        self._refinement = Refinement(step_wh) if step_wh >= COARSE_WH else None
+        self._shape, self._gap_s = PowerShape(sign, interval_s, gap_s), gap_s
+        self._refinement = Refinement(step_wh) if step_wh >= REFINED_WH else None
         self._wanted = self._refinement is not None
         self._since: float | None = None  # the counter's last step
         self._start: Noted | None = None  # the power by then
@@ -201,9 +160,15 @@ class PowerBeside:
                 self._refinement.begin_anew()
             counted = sum(step.energy_wh or 0.0 for step in steps)
             steps = (Step(at, max(self._shape.wh, counted), steps[0].note),) if covered else steps
-        elif self._refinement is not None and len(steps) == 1:
-            steps = (steps[0]._replace(energy_wh=self._refinement.refined(steps[0].energy_wh or 0.0, self._shape.wh, covered)),)
+        elif self._refinement is not None:
+            steps = (Step(at, self._refined(self._refinement, steps, covered), steps[0].note),)
         return steps, self._shape.share if len(steps) == 1 else None
+
+    def _refined(self, refinement: Refinement, steps: tuple[Step, ...], covered: bool) -> float:
+        if steps[0].note:
+            refinement.begin_at_zero()
+        missed = not covered and self._since is not None and steps[-1].at - self._since > self._gap_s
+        return refinement.refined(sum(step.energy_wh or 0.0 for step in steps), self._shape.wh, covered=covered, missed=missed)
 
     def begin(self, at: float) -> None:
         """The counter's step at `at` is done: the next begins."""

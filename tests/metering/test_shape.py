@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edge_agent.metering.energy import CounterEnergy
 from edge_agent.metering.metering import Metering
-from edge_agent.model.measurements import Counter, EnergyInterval, MeterPoint, Quality, Quantity, Reading, Role
+from edge_agent.model.measurements import Counter, CounterKind, EnergyInterval, MeterPoint, Quality, Quantity, Reading, Role
 
 T0 = 1_800_000_000  # on a quarter of an hour
 Poll = tuple[float, float | None, float | None]  # seconds, what the counter shows, and the power; None: not read
@@ -79,6 +79,19 @@ def test_a_coarse_counter_that_never_moves_counts_no_more_than_a_step() -> None:
 def test_a_restart_changes_nothing_of_a_refined_counter() -> None:
     polls = coarse(1700, 4, 0.97)
     assert energies(1000, polls, lambda number: number % 7 == 3) == energies(1000, polls)
+
+
+def test_a_coarse_counter_of_the_day_loses_nothing_at_midnight() -> None:
+    """It shows 100 Wh steps and begins at 0 each midnight: what the last step of each day held is counted all the same."""
+    meter, found = CounterEnergy("meter", Quantity.IMPORT_WH, Counter(CounterKind.DAILY, step_wh=100), 900, 60.0, power_sign=1), []
+    midnight = T0 - T0 % 86_400 + 86_400
+    for second in range(-43_200, 4 * 86_400 + 1, 30):
+        of_day = second % 86_400
+        true, watts = max(0, min(of_day - 21_600, 37_800)) / 3600 * 777, 777.0 if 21_600 <= of_day < 59_400 else 0.0
+        meter.note_power(midnight + second, watts)
+        found += meter.feed(midnight + second, floor(true / 100) * 100.0)
+    days = [sum(one.energy_wh or 0 for one in found if begin < one.end <= begin + 86_400) for begin in range(midnight, midnight + 4 * 86_400, 86_400)]
+    assert days == pytest.approx([777 * 10.5] * 4, abs=5)
 
 
 def test_what_was_counted_over_a_gap_follows_the_power_that_was_read_meanwhile() -> None:
