@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from edge_agent.model.errors import StorageError, StorageFull
 from edge_agent.outbox import counters
 from edge_agent.outbox.aside import replace, set_aside
 from edge_agent.outbox.failures import failure
 from edge_agent.outbox.pages import PAGE, Found, rows_on
+from edge_agent.outbox.reserve import Reserve
 from edge_agent.outbox.schema import connect
 from edge_agent.outbox.write_ahead import newer_pages
 
@@ -41,22 +43,39 @@ def is_text(path: Path) -> bool:
 
 
 def salvage(path: Path, day: str) -> Salvaged:
-    """Replaces a damaged queue by what can be read of it. `day` names the file set aside. Raises OSError or StorageError."""
+    """Replaces a damaged queue by what can be read of it, on a full disk in the place of the reserve. `day` names the file set aside.
+
+    Raises OSError or StorageError; then the damaged file is where it was.
+    """
     fresh = path.with_name(path.name + ".salvage")
-    for file in (fresh, fresh.with_name(fresh.name + "-wal")):
-        file.unlink(missing_ok=True)
-    db = connect(fresh)
     try:
-        lost = _pour(path, db)
-        events, letters = (int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]) for table in ("events", "dead"))
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the file goes without its log
-    except sqlite3.Error as error:
-        raise failure(fresh, error) from None
-    finally:
-        db.close()
+        events, letters, lost = _filled(fresh, path)
+    except StorageFull:
+        if not Reserve(path).release():
+            raise
+        events, letters, lost = _filled(fresh, path)
     aside = set_aside(path, f"damaged-{day}")
     replace(fresh, path)
     return Salvaged(aside, events, letters, lost)
+
+
+def _filled(fresh: Path, path: Path) -> tuple[int, int, int]:
+    """A new queue of what can be read, complete on the disk: how many events and dead letters are in it, and how many events were lost."""
+    _remove(fresh)
+    try:
+        with contextlib.closing(connect(fresh)) as db:
+            lost = _pour(path, db)
+            events, letters = (int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]) for table in ("events", "dead"))
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the file goes without its log
+    except (sqlite3.Error, StorageError) as error:
+        _remove(fresh)
+        raise failure(fresh, error) if isinstance(error, sqlite3.Error) else error from None
+    return events, letters, lost
+
+
+def _remove(fresh: Path) -> None:
+    for file in (fresh, fresh.with_name(fresh.name + "-wal")):
+        file.unlink(missing_ok=True)
 
 
 def _pour(path: Path, db: sqlite3.Connection) -> int:

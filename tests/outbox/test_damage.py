@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.model.errors import StorageError
+from edge_agent.model.errors import StorageError, StorageFull
 from edge_agent.model.events import Event, QueueRules
 from edge_agent.outbox.opening import Opening
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.outbox.pages import PAGE, Found, rows_on
 from edge_agent.outbox.queue import Queue
 from edge_agent.outbox.rows import Queued
+from tests.disks import fill, small_disk
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a power cut is tested elsewhere
 RULES = QueueRules(remembered=frozenset({("GATEWAY", "ENERGY_GENERATION")}))
@@ -275,6 +276,28 @@ def test_a_salvage_that_was_cut_short_is_begun_again(folder: Path) -> None:
     (folder / "q.db").write_bytes(content)
     with contextlib.closing(Opening(folder / "q.db").queue()) as queue:
         assert len(waiting(queue)) == 4000 - DELIVERED - 58
+
+
+def test_on_a_full_disk_the_reserve_makes_room_for_the_salvage(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 8_000_000) as disk:
+        path = disk / "q.db"
+        with Queue.opened(path) as queue:
+            queue.put(events(0, 2000), {})
+        filler = fill(disk)
+        with path.open("r+b") as file:
+            file.write(b"\xff" * 100)
+        with contextlib.closing(Opening(path).queue()) as queue:
+            assert len(waiting(queue)) == 2000
+            assert not (disk / "q.db.reserve").exists()
+        for file_of_ours in disk.glob("q.db*"):
+            file_of_ours.unlink()
+        path.write_bytes(b"\xff\0" * 2048)
+        fill(disk)
+        with pytest.raises(StorageFull, match="make room on the file system"):
+            Opening(path).queue()
+        assert [file.name for file in disk.glob("q.db*")] == ["q.db"], "what was begun takes no room"
+        filler.unlink()
+        Opening(path).queue().close()
 
 
 async def test_damage_under_the_running_agent_is_mended_and_nobody_is_refused(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
