@@ -17,7 +17,7 @@ from typing import Any
 from edge_agent.cloud.queue_rules import queue_rules
 from edge_agent.config import Site, load_site
 from edge_agent.control import QUEUE_COPY, Answer, Handler, listening, state_lock
-from edge_agent.handover import MOVED, moved_text
+from edge_agent.handover import MOVED, moved_text, refuse_half_restored
 from edge_agent.inspection import queue_answer
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import ConfigError, EdgeAgentError, HouseMoved
@@ -73,9 +73,10 @@ class Agent:
         self._reload.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop` is set. Raises AgentBusy when another agent runs, StorageError when there is no queue to write."""
+        """Runs until `stop` is set. Raises AgentBusy when another agent runs, StorageError when there is no queue to write, HouseMoved."""
         folder = self._site.database.parent
         with state_lock(folder):
+            refuse_half_restored(self._site.file)
             outbox = await Outbox.open(self._site.database, self._site.max_size, building=_building(self._site))
             try:
                 if (moved := await outbox.load_state(MOVED)) is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge_agent import __version__
 from edge_agent.model.errors import EdgeAgentError
+from edge_agent.outbox.aside import sync_folder
 
 FORMAT = 1
 _MANIFEST, _QUEUE, _SITE = "manifest.json", "queue.db", "site/"
@@ -51,6 +52,7 @@ def write(path: Path, manifest: Manifest, files: Mapping[str, Path], queue: Path
         with made.open("rb") as written:
             os.fsync(written.fileno())
         made.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         made.unlink(missing_ok=True)
         raise EdgeAgentError(f"{path}: {error.strerror}; the backup was not written") from None

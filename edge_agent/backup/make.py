@@ -14,7 +14,7 @@ from edge_agent.backup.archive import Manifest, write
 from edge_agent.config import Site, load_site
 from edge_agent.control import QUEUE_COPY, ask, state_lock
 from edge_agent.foreign_links import refuse_foreign_links
-from edge_agent.handover import MOVED, moved_state, moved_text
+from edge_agent.handover import MOVED, is_written, moved_state, moved_text
 from edge_agent.model.errors import AgentBusy, EdgeAgentError
 from edge_agent.outbox.outbox import Queue
 from edge_agent.profiles.document import Document, read_document
@@ -37,13 +37,8 @@ def run(options: argparse.Namespace) -> int:
     refuse_foreign_links(path, site.database, *files.values())
     with progress(doing="writing the backup"), _queue_copy(site, options.move) as queue:
         manifest = Manifest(site.account.building_id, site.file.name, now, options.move, options.with_secrets, queue is not None)
-        write(path, manifest, files, queue)
-        if options.move and queue is not None:
-            try:
-                _mark_moved(site, now, path)
-            except EdgeAgentError:
-                path.unlink(missing_ok=True)  # it says that this gateway has stopped, and it has not
-                raise
+        with _moving(site, now, path) if options.move else contextlib.nullcontext():
+            write(path, manifest, files, queue)
     if options.json:
         answer = {"file": str(path), "contains": list(files), "queue": manifest.queue, "moved": manifest.moved, "left_out": left}
         print(json.dumps(answer, indent=2, ensure_ascii=False))
@@ -85,6 +80,8 @@ def _queue_copy(site: Site, move: bool) -> Iterator[Path | None]:
     """A copy of the queue while the block runs, None when there is none. For a move the lock is held on until its end."""
     folder = site.database.parent
     if not site.database.exists():
+        if move:
+            raise EdgeAgentError(f"{site.database}: there is no queue, since no agent has run here, so no house can move; leave --move out")
         yield None
         return
     if not move and ask(folder, {"command": "backup", "action": "copy"}) is not None:
@@ -98,7 +95,8 @@ def _queue_copy(site: Site, move: bool) -> Iterator[Path | None]:
         copy.unlink(missing_ok=True)
         try:
             with Queue.opened(site.database, site.max_size) as queue:
-                if moved := queue.state(MOVED):
+                moved = queue.state(MOVED)
+                if moved and (is_written(moved) or not move):
                     raise EdgeAgentError(moved_text(site.database, moved))
                 queue.copy_to(copy)
             yield copy
@@ -116,7 +114,18 @@ def _lock(folder: Path, move: bool) -> Iterator[None]:
         raise EdgeAgentError(f"{error}{hint}") from None
 
 
-def _mark_moved(site: Site, at: float, path: Path) -> None:
-    """From here on nothing is sent from this queue: the other gateway does."""
+@contextlib.contextmanager
+def _moving(site: Site, at: float, path: Path) -> Iterator[None]:
+    """Nothing is sent from this queue any more, from before the block on: two gateways never do. When the block fails it is as it was."""
     with Queue.opened(site.database, site.max_size) as queue:
-        queue.put([], {MOVED: moved_state(at, path.name)})
+        before = queue.state(MOVED)
+        queue.put([], {MOVED: moved_state(at, path.name, written=False)})
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            with Queue.opened(site.database, site.max_size) as queue:
+                queue.forget(MOVED)
+        raise
+    with Queue.opened(site.database, site.max_size) as queue:
+        queue.put([], {MOVED: moved_state(at, path.name, written=True)})

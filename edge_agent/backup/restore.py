@@ -8,19 +8,18 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from edge_agent.backup.archive import Backup
+from edge_agent.backup.switch import give_to_owner_of, switch, written_beside
 from edge_agent.config import database_of, load_site
-from edge_agent.config.credentials import secret_mode
 from edge_agent.control import state_lock
 from edge_agent.foreign_links import refuse_foreign_links
-from edge_agent.handover import MOVED, RESTORED, restored_state
+from edge_agent.handover import MOVED, RESTORED, restored_state, restoring_mark
 from edge_agent.model.clock import utc_text
-from edge_agent.model.errors import ConfigError, EdgeAgentError
-from edge_agent.outbox.aside import set_aside
+from edge_agent.model.errors import ConfigError, EdgeAgentError, StorageError
 from edge_agent.outbox.outbox import Queue
 from edge_agent.progress import progress
 
@@ -35,21 +34,25 @@ class Restored:
 
 def run(options: argparse.Namespace) -> int:
     """Restores, checks, and says what is still missing. 1 when the site file is not complete here."""
-    with contextlib.closing(Backup(options.file)) as backup:
+    site_file = options.config.resolve()
+    with contextlib.closing(Backup(options.file)) as backup, contextlib.ExitStack() as held:
         sent = _sent_until(backup, options.sent_until)
         refuse_foreign_links(options.config)
-        folder = options.config.resolve().parent
+        folder = site_file.parent
         if not folder.is_dir():
             raise EdgeAgentError(f"{options.config}: there is no folder {folder}")
-        _refuse_beside_agent(options.config)
-        targets = {name: options.config.resolve() if name == backup.manifest.site_file else folder / name for name in backup.site_files}
-        refuse_foreign_links(*targets.values())
-        _make_way([path for path in targets.values() if path.exists()], options.replace)
-        for name, path in targets.items():
-            _write(path, backup.site(name), secret=not name.endswith((".yaml", ".yml", ".pem", ".crt")))
-        database = database_of(options.config)
-        with progress(doing="restoring the queue"):
-            restored = _queue(backup, database, sent, options.replace) if backup.manifest.queue else None
+        contents = {site_file if name == backup.manifest.site_file else folder / name: backup.site(name) for name in backup.site_files}
+        if site_file not in contents:
+            raise EdgeAgentError(f"{options.file}: there is no site file in it")
+        refuse_foreign_links(*contents, restoring_mark(site_file))
+        made = held.enter_context(written_beside(contents))
+        database = database_of(made[site_file])
+        refuse_foreign_links(database)
+        _lock(held, {database.parent, *_state_folder(site_file)})
+        _refuse_what_is_here([*contents, *([database] if backup.manifest.queue else [])], options.replace)
+        held.enter_context(progress(doing="restoring the queue"))
+        queue, restored = _queue(backup, database, sent, held) if backup.manifest.queue else (None, None)
+        switch(site_file, options.file, made, (database, queue) if queue else None)
     if options.json:
         return _as_json(options.config, backup, database, restored)
     print(f"{options.config}: restored for building {backup.manifest.building_id}, as of {utc_text(backup.manifest.made_at)}")
@@ -91,67 +94,46 @@ def _sent_until(backup: Backup, given: str | None) -> float | None:
     return at.timestamp()  # without an offset it is this machine's local time
 
 
-def _refuse_beside_agent(path: Path) -> None:
-    """Raises AgentBusy, before anything is changed, when an agent runs on the site file that is here."""
+def _state_folder(site_file: Path) -> list[Path]:
+    """Where the agent keeps its queue by the site file that is here; none where there is no such folder."""
     with contextlib.suppress(ConfigError):
-        folder = database_of(path).parent
-        if folder.is_dir():
-            with state_lock(folder):
-                pass
+        return [folder for folder in [database_of(site_file).parent] if folder.is_dir()]
+    return []
 
 
-def _make_way(there: list[Path], replace: bool) -> None:
-    """Sets what is here aside under a dated name. Raises EdgeAgentError when that was not asked for."""
+def _lock(held: contextlib.ExitStack, folders: set[Path]) -> None:
+    """No agent runs from here on. Raises AgentBusy where one does."""
+    for folder in {folder.resolve() for folder in folders}:
+        held.enter_context(state_lock(folder))
+
+
+def _refuse_what_is_here(paths: list[Path], replace: bool) -> None:
+    """Raises EdgeAgentError for what would be replaced, when that was not asked for."""
+    there = [path for path in paths if path.exists()]
     if there and not replace:
         raise EdgeAgentError(f"{there[0]} is here already; --replace sets it aside and restores the backup in its place")
-    day = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    for path in there:
-        path.rename(path.with_name(f"{path.name}.before-{day}"))
 
 
-def _write(path: Path, content: bytes, secret: bool) -> None:
+def _queue(backup: Backup, database: Path, sent: float | None, held: contextlib.ExitStack) -> tuple[Path, Restored]:
+    """The queue beside its place, told until when the other gateway sent, and proven whole."""
+    made = database.with_name(f".{database.name}.restored")
+    for part in (made, made.with_name(f"{made.name}.reserve"), made.with_name(f"{made.name}-wal")):
+        part.unlink(missing_ok=True)  # of a restore that was cut short
+        held.callback(part.unlink, missing_ok=True)
+    backup.unpack_queue(made)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else 0o640), "wb") as file:
-            _give_to_owner_of(path.parent, file.fileno())
-            if secret:
-                os.fchmod(file.fileno(), secret_mode(path.parent))
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise EdgeAgentError(f"{path}: {error.strerror}; restore what is missing once that is mended, with --replace") from None
-
-
-def _give_to_owner_of(folder: Path, handle: int) -> None:
-    """What root restores belongs to whom the folder belongs, so that the service can use it."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.fchown(handle, owner.st_uid, owner.st_gid)
-
-
-def _queue(backup: Backup, database: Path, sent: float | None, replace: bool) -> Restored:
-    """The queue under its name, told until when the other gateway sent; whole or not at all."""
-    refuse_foreign_links(database)
-    with state_lock(database.parent):
-        if database.exists() and replace:
-            set_aside(database, f"before-{datetime.now(UTC):%Y%m%d-%H%M%S}")  # with its log
-        _make_way([database] if database.exists() else [], replace)
-        made = database.with_name(f".{database.name}.restored")
-        made.unlink(missing_ok=True)
-        backup.unpack_queue(made)
         with Queue.opened(made) as queue:
+            queue.check()
             settled = queue.settle_until(sent) if sent is not None else 0
             queue.put([], {RESTORED: restored_state(sent)})
             queue.forget(MOVED)
             waiting = queue.stats()["waiting"]
-        handle = os.open(made, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            _give_to_owner_of(database.parent, handle)
-        finally:
-            os.close(handle)
-        made.rename(database)
-    return Restored(waiting, settled)
+        with made.open("rb") as file:
+            give_to_owner_of(database.parent, file.fileno())
+            os.fsync(file.fileno())
+    except StorageError as error:
+        raise EdgeAgentError(f"{backup.path}: its queue cannot be used, nothing was restored ({error})") from None
+    return made, Restored(waiting, settled)
 
 
 def _checked(path: Path) -> int:

@@ -92,7 +92,7 @@ class StorageDamaged(StorageError):
 
 
 class HouseMoved(EdgeAgentError):
-    """The house of this queue went to another gateway: nothing is sent from here any more."""
+    """The house of this queue went to another gateway, or is half restored: nothing is sent from here."""
 
 
 class AgentBusy(EdgeAgentError):

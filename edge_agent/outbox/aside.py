@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -11,12 +12,12 @@ _KEPT = 2  # damaged files, for whoever wants to look: a card that fails again a
 
 def set_aside(path: Path, name: str) -> Path:
     """Renames a queue and its log to `path.name`, without overwriting an earlier one; gives the new path."""
-    target = _free(path.with_name(f"{path.name}.{name}"))
+    target = free_name(path.with_name(f"{path.name}.{name}"))
     log = path.with_name(path.name + "-wal")
     if log.exists():  # first: a log must never stand beside a file that it does not belong to
         log.rename(target.with_name(target.name + "-wal"))
     path.rename(target)
-    _sync(path.parent)
+    sync_folder(path.parent)
     if name.startswith("damaged-"):
         _forget_older(path)
     return target
@@ -25,7 +26,7 @@ def set_aside(path: Path, name: str) -> Path:
 def replace(fresh: Path, path: Path) -> None:
     """The closed queue `fresh` takes the place of `path`."""
     fresh.rename(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def finish_replacing(path: Path) -> None:
@@ -35,7 +36,20 @@ def finish_replacing(path: Path) -> None:
         replace(fresh, path)
 
 
-def _free(path: Path) -> Path:
+def sync_folder(folder: Path) -> None:
+    """What was renamed in it is so on the disk, too."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that knows no such thing, as some memory sticks have
+            raise
+    finally:
+        os.close(handle)
+
+
+def free_name(path: Path) -> Path:
+    """The path, or the next one that is not taken."""
     number = 1
     free = path
     while free.exists():
@@ -50,11 +64,3 @@ def _forget_older(path: Path) -> None:
         for part in (file, file.with_name(file.name + "-wal")):
             with contextlib.suppress(FileNotFoundError):
                 part.unlink()
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
