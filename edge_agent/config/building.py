@@ -94,7 +94,8 @@ def time_zone_of(findings: Findings, site: SiteSection) -> str:
     try:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        findings.wrong(("time_zone",), f"time_zone: {name!r} is no time zone", nearest(name, zoneinfo.available_timezones()))
+        zones = [zone for zone in zoneinfo.available_timezones() if "/" in zone]  # a place: EST knows no summer time
+        findings.wrong(("time_zone",), f"time_zone: {name!r} is no time zone", nearest(name, zones) or "write one such as Europe/Vienna")
     return name
 
 

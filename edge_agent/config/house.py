@@ -64,7 +64,8 @@ def _profile(findings: Findings, device: DeviceSection, at: Location) -> DeviceP
             if problem.line:  # a mistake inside a profile of the installer's own
                 findings.problems.append(problem)
             else:
-                findings.wrong((*at, "profile"), f"{device.id}: {problem.text}", problem.hint)
+                text = problem.text if problem.file == device.profile else f"{problem.file}: {problem.text}"
+                findings.wrong((*at, "profile"), f"{device.id}: {text}", problem.hint)
         return None
 
 

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from edge_agent.cloud import identity, vocabulary
 from edge_agent.config.building import building_of, time_zone_of
@@ -57,6 +57,8 @@ def load_site(path: Path, copy: Path | None = None) -> Site:
     document = read_document(copy or path, _MISSING_HINT)
     if secrets := written_secrets(document):
         raise ConfigError(secrets)
+    if document.data is None:
+        raise ConfigError([document.problem((), "is empty", _MISSING_HINT)])
     section, findings = _sections(document, path.resolve(), (copy or path.resolve()).parent)
     account = _account(findings, section.moost) if section.moost is not _UNREADABLE else None
     zone = time_zone_of(findings, section)
@@ -148,7 +150,7 @@ def _account(findings: Findings, moost: MoostSection) -> MoostAccount | None:
     for key, problem in checks:
         if problem:
             findings.wrong(("moost", key), f"moost.{key}: {problem}")
-    url = urlsplit(moost.base_url)
+    url = _split(moost.base_url)
     if url.scheme not in ("https", "http") or not url.hostname or url.username or url.query:
         findings.wrong(("moost", "base_url"), f"moost.base_url: {moost.base_url!r} is no address", "write https://api.moost.io")
     elif url.scheme == "http" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
@@ -158,6 +160,16 @@ def _account(findings: Findings, moost: MoostSection) -> MoostAccount | None:
     if secret is None:
         return None
     return MoostAccount(moost.base_url.rstrip("/"), moost.customer_id, moost.building_id, moost.client_id, secret, ca_file)
+
+
+def _split(address: str) -> SplitResult:
+    """An address in its parts, all empty for what is none."""
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:  # a port that is no number, brackets that hold no address
+        return urlsplit("")
+    return parts
 
 
 def _authority(findings: Findings, name: str | None, at: Location) -> Path | None:
@@ -193,12 +205,8 @@ def _check_reporting(findings: Findings, reporting: ReportingSection) -> None:
 def _mqtt(findings: Findings, section: MqttSection | None) -> MqttSettings | None:
     if section is None:
         return None
-    url = urlsplit(section.broker)
-    try:
-        port = url.port
-    except ValueError:
-        port = -1
-    if url.scheme not in ("mqtt", "mqtts") or not url.hostname or port == -1 or url.path not in ("", "/"):
+    url = _split(section.broker)
+    if url.scheme not in ("mqtt", "mqtts") or not url.hostname or url.path not in ("", "/"):
         findings.wrong(("mqtt", "broker"), "mqtt.broker: is no broker", "write mqtt://localhost:1883, or mqtts://host:8883")
         return None
     if url.username or url.password:
@@ -209,7 +217,7 @@ def _mqtt(findings: Findings, section: MqttSection | None) -> MqttSettings | Non
     password = secret_in(findings, place, ("mqtt", "password_file")) if place else None
     return MqttSettings(
         host=url.hostname,
-        port=port or (8883 if url.scheme == "mqtts" else 1883),
+        port=url.port or (8883 if url.scheme == "mqtts" else 1883),
         tls=url.scheme == "mqtts",
         ca_file=_authority(findings, section.ca_file, ("mqtt", "ca_file")),
         username=section.username,

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from edge_agent.codec.human import nearest
 from edge_agent.model.errors import CLOSED_HINT, ConfigError, Problem
+from edge_agent.profiles.wording import syntax_mistake, value_mistake
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 Location = tuple[str | int, ...]
+_MOST_BYTES = 4_000_000  # a recording of an hour has about one
+_MOST_PLACES = 200_000
 
 
 class Section(BaseModel):
@@ -71,35 +74,41 @@ class Document:
 def read_document(path: Path, missing_hint: str = "") -> Document:
     """Reads a YAML file. Raises ConfigError when it cannot be read or is no YAML; `missing_hint` says what to do where there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+        text = raw.decode()
     except FileNotFoundError:
         raise ConfigError([Problem(str(path), 0, "there is no such file", missing_hint)]) from None
     except PermissionError:
         raise ConfigError([Problem(str(path), 0, "you may not read it", CLOSED_HINT)]) from None
     except OSError as error:
         raise ConfigError([Problem(str(path), 0, f"cannot be read: {error.strerror or error}")]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([Problem(str(path), 0, "cannot be read: it is no text in UTF-8")]) from None
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError([Problem(str(path), line, "cannot be read: it is no text in UTF-8", "save it as UTF-8")]) from None
+    if len(raw) > _MOST_BYTES:
+        raise ConfigError([Problem(str(path), 0, f"is larger than {_MOST_BYTES // 1_000_000} MB", "look whether it is the right file")])
     return parse_document(text, str(path))
 
 
 def parse_document(text: str, file: str) -> Document:
     """Parses YAML text. Raises ConfigError with the line of a syntax error or of a key written twice."""
     from ruamel.yaml import YAML  # 15 ms that a command without a file need not pay
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.reader import ReaderError
 
     try:
         root = YAML(typ="safe", pure=True).compose(text)
+        lines: dict[Location, int] = {}
+        problems: list[Problem] = []
+        data = _plain(root, (), lines, problems, file)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 0
-        what = " ".join(str(part) for part in (error.context, error.problem) if part)
-        raise ConfigError([Problem(file, line, f"is not valid YAML: {what}", "check the indentation and the quotes")]) from None
-    except YAMLError as error:
-        raise ConfigError([Problem(file, 0, f"is not valid YAML: {error}")]) from None
-    lines: dict[Location, int] = {}
-    problems: list[Problem] = []
-    data = _plain(root, (), lines, problems, file)
+        raise ConfigError([Problem(file, *syntax_mistake(error))]) from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError([Problem(file, line, f"is not valid YAML: the character {chr(error.character)!r} is no text", "take it out")]) from None
+    except RecursionError:
+        raise ConfigError([Problem(file, 0, "is nested too deeply", "look whether it is the right file")]) from None
     if problems:
         raise ConfigError(problems)
     return Document(file, data, lines)
@@ -110,6 +119,8 @@ def _plain(node: Any, at: Location, lines: dict[Location, int], problems: list[P
     if node is None:
         return None
     lines.setdefault(at, node.start_mark.line + 1)
+    if len(lines) > _MOST_PLACES:
+        raise ConfigError([Problem(file, lines[at], f"more than {_MOST_PLACES} entries", "look whether it is the right file")])
     if isinstance(node.value, str):
         return None if node.style is None and node.value in ("", "~", "null") else node.value
     if node.id == "sequence":
@@ -142,7 +153,7 @@ def examine(document: Document, schema: type[SectionT]) -> tuple[SectionT | None
 
 
 def _explain(document: Document, schema: type[Section], error: Any) -> Problem:
-    location: Location = tuple(error["loc"])
+    location: Location = tuple(part for part in error["loc"] if part != "[key]")
     name = _dotted(location)
     if error["type"] == "extra_forbidden":
         known = _keys_at(schema, location[:-1])
@@ -151,11 +162,8 @@ def _explain(document: Document, schema: type[Section], error: Any) -> Problem:
         return document.problem(location[:-1], f"{name!r} is missing")
     if error["type"] in ("model_type", "dict_type", "model_attributes_type"):
         return document.problem(location, f"{name or 'the file'}: should be a section of keys and values")
-    message = str(error["msg"]).removeprefix("Value error, ")
-    given = error.get("input")
-    if isinstance(given, str) and repr(given) not in message and error["type"] != "value_error":
-        message = f"{message[:1].lower()}{message[1:]}, not {given!r}"
-    return document.problem(location, f"{name}: {message}" if name else message)
+    text, hint = value_mistake(error)
+    return document.problem(location, f"{name}: {text}" if name else text, hint)
 
 
 def _dotted(location: Location) -> str:

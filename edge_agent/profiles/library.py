@@ -17,6 +17,7 @@ from edge_agent.profiles.document import Document, Location, read_document, vali
 from edge_agent.profiles.profile import UNITS, Direction, DirectionFrom, PointSpec, ProfileSpec, WhenSpec
 
 _PACKAGE = Path(edge_agent.__file__).parent
+_LIBRARY_HINT = "`edge-agent profiles` lists all"
 _CANONICAL = {"_w": "W", "_wh": "Wh", "_percent": "%", "_c": "°C"}
 _SOURCES = ("holding", "input", "coil", "discrete", "sunspec", "topic", "sum", "first")
 _WORDS = {
@@ -69,7 +70,7 @@ def load_profile(name: str, beside: Path | None = None) -> DeviceProfile:
     else:
         path = library_folder() / f"{name}.yaml"
         if not path.is_file():
-            raise ConfigError([Problem(name, 0, f"unknown profile {name!r}", nearest(name, profile_names()))])
+            raise ConfigError([Problem(name, 0, f"unknown profile {name!r}", nearest(name, profile_names()) or _LIBRARY_HINT)])
     document = _extended(read_document(path), path, ())
     profile = DeviceProfile(path.stem, _checked(document), document)
     if path.parent != library_folder():  # the shipped ones are tested
@@ -89,7 +90,7 @@ def _extended(document: Document, path: Path, seen: tuple[Path, ...]) -> Documen
     if not at.is_file():
         at = library_folder() / f"{family}.yaml"
     if not at.is_file():
-        raise ConfigError([document.problem(("extends",), f"unknown profile {family!r}", nearest(str(family), profile_names()))])
+        raise ConfigError([document.problem(("extends",), f"unknown profile {family!r}", nearest(str(family), profile_names()) or _LIBRARY_HINT)])
     parent = _extended(read_document(at), at, (*seen, path))
     if problems := list(family_mistakes(document, str(family), parent.data)):
         raise ConfigError(problems)

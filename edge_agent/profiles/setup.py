@@ -46,9 +46,12 @@ def parse_connection(text: str, profile: DeviceProfile) -> Connection:
     """
     defaults = profile.spec.modbus
     shape = "write tcp://host:port, rtu+tcp://host:port or serial:///dev/ttyUSB0?baudrate=9600&parity=N"
-    if "://" not in text:
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # brackets that hold no address
+        parts = urlsplit("")
+    if not parts.scheme or "://" not in text:
         raise ValueError(f"{text!r} is no connection: {shape}")
-    parts = urlsplit(text)
     if parts.scheme not in _SCHEMES:
         raise ValueError(f"{parts.scheme!r} is no kind of connection; {nearest(parts.scheme, _SCHEMES)}")
     if parts.scheme == "serial":

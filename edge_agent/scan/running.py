@@ -45,12 +45,12 @@ class Running:
 
 def broker_settings(text: str) -> MqttSettings:
     """`mqtt://host:1883` or `mqtts://host`, without a password."""
-    url = urlsplit(text if "://" in text else f"mqtt://{text}")
     try:
+        url = urlsplit(text if "://" in text else f"mqtt://{text}")
         port = url.port
-    except ValueError:
-        port = -1
-    if url.scheme not in ("mqtt", "mqtts") or not url.hostname or port == -1 or url.path not in ("", "/"):
+    except ValueError:  # a port that is no number, brackets that hold no address
+        url, port = urlsplit(""), None
+    if url.scheme not in ("mqtt", "mqtts") or not url.hostname or url.path not in ("", "/"):
         raise EdgeAgentError(f"--mqtt: {text!r} is no broker; write mqtt://localhost:1883, or mqtts://host:8883")
     if url.username or url.password:
         raise EdgeAgentError("--mqtt: a password does not belong on the command line; give a site file with mqtt: username and password_file")

@@ -86,7 +86,7 @@ def test_all_mistakes_are_reported_at_once_with_their_lines(mistakes: Mistakes) 
     found = mistakes(MINIMAL.replace("role: grid", "rolle: grid\n    unit: one") + "reporting: {interval: 15 minutes}\n")
     assert found == [
         "11: unknown key 'devices[0].rolle'; did you mean 'role'?",
-        "12: devices[0].unit: input should be a valid integer, unable to parse string as an integer, not 'one'",
+        "12: devices[0].unit: takes a whole number, not 'one'",
         "13: reporting.interval: '15 minutes' is no duration: write a number with ms, s, m, h or d, such as 15m",
     ]
 
@@ -99,7 +99,7 @@ def test_all_mistakes_are_reported_at_once_with_their_lines(mistakes: Mistakes) 
         ("192.168.1.9:502", "192.168.1.9:70000", "10: grid-meter: 'rtu+tcp://192.168.1.9:70000': the port must be a number from 1 to 65535"),
         ("rtu+tcp://192.168.1.9:502", "serial:///dev/ttyUSB0?baudrate=9601", "10: grid-meter: baudrate is one of 300, "),
         ("    role: grid\n", "", "7: grid-meter: eastron-sdm630 does not tell where it measures"),
-        ("role: grid", "role: gird", "11: devices[0].role: input should be "),
+        ("role: grid", "role: gird", "11: devices[0].role: takes 'grid', "),
         ("id: grid-meter", "id: m1", "7: id: 'm1' is no device id"),
         ("id: grid-meter", "id: household", "7: 'household' is the id of the household"),
         ("building_id: 99900000C048ADA6", "building_id: main house", "3: moost.building_id: "),
@@ -128,7 +128,12 @@ def test_all_mistakes_are_reported_at_once_with_their_lines(mistakes: Mistakes) 
         ("moost:", "storage: {max_size: big}\nmoost:", "1: storage.max_size: 'big' is no size"),
         ("moost:", "mqtt: {broker: 'mqtt://user:pw@host'}\nmoost:", "1: mqtt.broker: a password does not belong into this file"),
         ("moost:", "moost:\n  base_url: http://api.moost.io", "2: moost.base_url: the client secret would travel in the clear"),
-        ("    role: grid", "  role: grid", "11: is not valid YAML"),
+        ("moost:", "moost:\n  base_url: https://[::1", "2: moost.base_url: 'https://[::1' is no address; write https://api.moost.io"),
+        ("moost:", "mqtt: {broker: 'mqtt://[::1'}\nmoost:", "1: mqtt.broker: is no broker; write mqtt://localhost:1883"),
+        ("rtu+tcp://192.168.1.9:502", "tcp://[::1", "10: grid-meter: 'tcp://[::1' is no connection: write tcp://host:port"),
+        ("moost:", "time_zone: CEST\nmoost:", "1: time_zone: 'CEST' is no time zone; write one such as Europe/Vienna"),
+        ("moost:", "reporting: {status_ids: {of: 1}}\nmoost:", "1: reporting.status_ids.of: takes 'offline', "),
+        ("    role: grid", "  role: grid", "11: is not valid YAML: this line begins in another column"),
         ("    role: grid", "    role: grid\n    role: pv", "12: 'role' is written twice"),
     ],
 )
