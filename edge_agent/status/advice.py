@@ -12,6 +12,21 @@ from edge_agent.codec.human import age_text, counted
 from edge_agent.status.document import Advice, Device, Health, Status
 from edge_agent.status.updates import update_advice
 
+_WORDS = {
+    "power_w": "power",
+    "import_wh": "import counter",
+    "export_wh": "export counter",
+    "generation_w": "generation",
+    "generation_wh": "generation counter",
+    "ac_output_w": "AC output",
+    "ac_output_wh": "AC output counter",
+    "ac_input_wh": "AC input counter",
+    "soc_percent": "state of charge",
+    "temperature_c": "temperature",
+    "water_temperature_c": "water temperature",
+    "charging_mode": "charging mode",
+    "switch_on": "switch state",
+}
 STARTING_S = 60.0  # so long a device may take to be met after the start before its silence is worth a word
 
 
@@ -53,7 +68,7 @@ def _storage(status: Status) -> Iterator[Advice]:
 def _uploads(status: Status) -> Iterator[Advice]:
     if status["uploads"]["state"] != "running":
         waiting = counted(status["queue"]["waiting"], "event")
-        yield _problem("uploads", f"{status['uploads']['state']}; {waiting} in the queue")
+        yield _problem("uploads", f"{status['uploads']['state']}; what is measured is kept and sent later, {waiting} so far")
 
 
 def _devices(status: Status) -> Iterator[Advice]:
@@ -70,7 +85,8 @@ def _device(device: Device) -> Iterator[Advice]:
         )
     for value in device["values"]:
         if device["state"] in ("ok", "partial") and value["value"] is None and value["quality"] not in ("ok", "not available"):
-            yield _problem(device["id"], f"no {value['quantity']} of {value['meter_point']}: {value['reason'] or value['quality']}")
+            where = "" if value["meter_point"] == device["id"] else f" of {value['meter_point']}"
+            yield _problem(device["id"], f"no {_WORDS.get(value['quantity'], value['quantity'])}{where}: {value['reason'] or value['quality']}")
     for finding in device["findings"]:
         yield _problem(device["id"], finding.removeprefix(f"{device['id']}: "))
 

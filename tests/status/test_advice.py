@@ -41,7 +41,7 @@ def test_uploads_that_wait_degrade_and_give_the_reason() -> None:
     status = healthy()
     status["uploads"]["state"] = "waiting: no connection to api.moost.io"
     status["queue"]["waiting"] = 1
-    assert said(judged(status)) == [("uploads", "waiting: no connection to api.moost.io; 1 event in the queue")]
+    assert said(judged(status)) == [("uploads", "waiting: no connection to api.moost.io; what is measured is kept and sent later, 1 event so far")]
     assert status["health"] == "degraded"
 
 
@@ -56,7 +56,7 @@ def test_failed_point_of_a_device_that_answers_is_named() -> None:
     one = status["devices"][0]
     one["state"] = "partial"
     one["values"] = [{**one["values"][0], "value": None, "quality": "out of range", "reason": "99999 W is beyond 30000 W"}]
-    assert said(judged(status)) == [("grid-meter", "no power_w of grid-meter: 99999 W is beyond 30000 W")]
+    assert said(judged(status)) == [("grid-meter", "no power: 99999 W is beyond 30000 W")]
 
 
 def test_dead_letters_are_a_note_and_no_fault_of_the_gateway() -> None:

@@ -78,7 +78,7 @@ class Browser:
 
     def picture(self) -> bytes:
         """The whole page as WebP."""
-        found = self.devtools("Page.captureScreenshot", format="webp", quality=80, captureBeyondViewport=True)
+        found = self.devtools("Page.captureScreenshot", format="webp", quality=70, captureBeyondViewport=True)
         return base64.b64decode(found["data"])
 
     def console(self) -> list[str]:

@@ -1,11 +1,12 @@
 // The page: listens to the agent's live status, and draws it. It asks for charts every minute, for a device's points when one is opened.
 
 import { drawCharts } from "./charts.js";
-import { drawFlow, flowList, parts, sentence } from "./flow.js";
-import { element, energy, marked, moment, role, span, useZone, watts } from "./words.js";
+import { SMALLEST_W, drawFlow, flowList, parts, sentence } from "./flow.js";
+import { count, element, energy, marked, moment, role, span, svg, useZone, watts } from "./words.js";
 
 const by = (id) => document.getElementById(id);
 const HEALTH = { healthy: "All is well", degraded: "Needs a look", failing: "Not working" };
+const DIRECTIONS = { grid: ["import", "export"], battery: ["charging", "giving"] };
 const STATES = { ok: "read", partial: "incomplete", silent: "silent", stale: "its polls no longer end", waiting: "waiting" };
 const UPDATES = { judging: "proves itself", confirmed: "has proved itself", "rolled-back": "was taken back", stuck: "does not work" };
 let status = null;
@@ -52,18 +53,25 @@ function take(document_) {
 }
 
 function draw() {
-  const health = by("health");
-  health.textContent = HEALTH[status.health];
-  health.className = `pill ${status.health}`;
+  const starting = status.devices.every((device) => device.state === "waiting");
+  say(starting ? "Starting" : HEALTH[status.health], starting ? "" : status.health);
   drawAdvice();
   const nodes = parts(status.flow);
   drawFlow(by("flow"), nodes);
-  by("sentence").textContent = sentence(nodes);
+  by("sentence").textContent = starting ? "The first readings are on their way." : sentence(nodes);
   by("flow").querySelector("ul")?.remove();
   by("flow").append(flowList(nodes));
   drawDevices();
   drawCloud();
   by("foot").textContent = `edge-agent ${status.version} · building ${status.building_id} · running for ${span(status.uptime_s)} · ${moment(status.at)}`;
+}
+
+// The one word at the top, and in the browser's tab.
+function say(words, kind) {
+  const health = by("health");
+  if (health.textContent !== words) health.textContent = words;
+  health.className = `pill ${kind}`;
+  document.title = `${words} · edge-agent`;
 }
 
 // Replaces the children only when they say something else, so that nothing flickers and a screen reader is left in peace.
@@ -80,7 +88,7 @@ function drawAdvice() {
   box.classList.toggle("note", !status.advice.some((one) => one.problem));
   fill(box.querySelector("ul"), status.advice, () => status.advice.map((one) => {
     const device = status.devices.find((device) => device.id === one.subject);
-    return element("li", { class: one.problem ? "problem" : null }, element("strong", {}, device?.name ?? role(one.subject)), " ", ...marked(one.text));
+    return element("li", { class: one.problem ? "problem" : null }, element("strong", {}, device?.name ?? role(one.subject)), " ", element("span", {}, ...marked(one.text)));
   }));
 }
 
@@ -94,12 +102,14 @@ function deviceRow(device) {
   const row = element(
     "details",
     { "data-device": device.id },
-    element("summary", {}, element("span", { class: "dot" }), element("span", { class: "name" }, device.name), element("span", { class: "value" }), element("span", { class: "age" })),
+    element("summary", {}, element("span", { class: "dot" }), element("span", { class: "name" }, device.name), element("span", { class: "value" }), element("span", { class: "age" }), chevron()),
     element("div", { class: "inside" }, element("p", { class: "error", hidden: "" }), element("dl", {}), element("div", { class: "points", tabindex: "0", role: "region", "aria-label": `Points of ${device.name}` })),
   );
   row.addEventListener("toggle", () => row.open && updateDevice(row, status.devices.find((one) => one.id === device.id)));
   return row;
 }
+
+const chevron = () => svg("svg", { viewBox: "0 0 12 12", class: "chevron", "aria-hidden": "true" }, svg("path", { d: "M4 2l4 4-4 4" }));
 
 function updateDevice(row, device) {
   row.querySelector(".dot").className = `dot ${device.state}`;
@@ -109,7 +119,7 @@ function updateDevice(row, device) {
   if (!row.open) return;
   const error = row.querySelector(".error");
   error.hidden = !device.error;
-  error.textContent = device.error;
+  fill(error, device.error, () => marked(device.error));
   const facts = [
     ["State", STATES[device.state]],
     ["Address", device.address],
@@ -125,12 +135,18 @@ function updateDevice(row, device) {
 function headline(device) {
   const of = (quantity) => device.values.find((value) => value.quantity === quantity && value.value !== null);
   const power = device.values.filter((value) => ["power_w", "generation_w"].includes(value.quantity) && value.value !== null);
-  const said = power.map((value) => (power.length > 1 ? `${role(value.role)} ${watts(value.value)}` : watts(value.value)));
+  const said = power.map((value) => directed(value) ?? (power.length > 1 ? `${role(value.role)} ${watts(value.value)}` : watts(value.value)));
   const soc = of("soc_percent");
-  if (soc) said.push(`${Math.round(soc.value)} %`);
+  if (soc) said.push(`${Math.round(soc.value)}\u00a0%`);
   const warm = of("temperature_c") ?? of("water_temperature_c");
-  if (!said.length && warm) said.push(`${warm.value.toFixed(1)} °C`);
+  if (!said.length && warm) said.push(`${warm.value.toFixed(1)}\u00a0°C`);
   return said.join(" · ");
+}
+
+// "export 1.84 kW" where a sign would have to be explained.
+function directed({ role, value }) {
+  const words = DIRECTIONS[role];
+  return words && Math.abs(value) >= SMALLEST_W ? `${words[value < 0 ? 1 : 0]} ${watts(Math.abs(value))}` : null;
 }
 
 async function showPoints(row, id) {
@@ -162,13 +178,13 @@ function drawCloud() {
   const rows = [
     ["Uploads", uploads.state === "running" ? "running" : uploads.state, uploads.state === "running" ? "" : "problem"],
     ["Last accepted", ago(uploads.accepted_at)],
-    ["Waiting", queue.waiting ? `${queue.waiting} events, the oldest from ${ago(queue.oldest_at)}` : "nothing: all is delivered"],
-    ["Delivered", `${queue.accepted_live} live, ${queue.accepted_historical} as history`],
+    ["Waiting", queue.waiting ? `${count(queue.waiting)} events, the oldest from ${ago(queue.oldest_at)}` : "nothing: all is delivered"],
+    ["Delivered", `${count(queue.accepted_live)} live, ${count(queue.accepted_historical)} as history`],
   ];
   if (uploads.next_try_at !== null) rows.splice(1, 0, ["Next attempt", `in ${span(uploads.next_try_at - status.at)}`]);
   if (uploads.backlog_starts_at !== null) rows.push(["Backlog", `starts in ${span(uploads.backlog_starts_at - status.at)}`]);
   else if (uploads.time_left_s !== null && queue.waiting > 20) rows.push(["Backlog", `done in about ${span(uploads.time_left_s)}, ${Math.round(uploads.events_per_s)} events a second`]);
-  if (queue.dropped) rows.push(["Dropped", `${queue.dropped} events, for want of space`, "problem"]);
+  if (queue.dropped) rows.push(["Dropped", `${count(queue.dropped)} events, for want of space`, "problem"]);
   rows.push(["Token", status.token_left_s === null ? "none yet" : `good for ${span(status.token_left_s)}`]);
   rows.push(["Building", status.building]);
   const { clock, balance } = status;
@@ -183,7 +199,7 @@ function drawCloud() {
 function deadLetters() {
   if (!status.queue.dead) return [];
   const list = element("div", { class: "points", tabindex: "0", role: "region", "aria-label": "Dead letters" });
-  const more = element("details", {}, element("summary", {}, element("span", { class: "dot partial" }), element("span", { class: "name" }, `${status.queue.dead} refused for good`)), list);
+  const more = element("details", {}, element("summary", {}, element("span", { class: "dot partial" }), element("span", { class: "name" }, `${count(status.queue.dead)} refused for good`), chevron()), list);
   more.addEventListener("toggle", async () => more.open && list.replaceChildren(letterTable(await ask("/api/dead"))));
   return [more, session.csrf ? retryButton() : element("p", { class: "hint" }, session.password ? "Log in to send them again." : "edge-agent queue retry sends them again; with web.password_file set, a button here does.")];
 }
@@ -255,7 +271,9 @@ function watchSilence() {
   const lost = heardAt && silent > 8;
   by("lost").hidden = !lost;
   document.body.classList.toggle("stale", Boolean(lost));
-  if (lost) by("lost").textContent = `Nothing has been heard from the agent for ${span(silent)}; what you see is old.`;
+  if (!lost) return;
+  say("No contact", "failing");
+  by("lost").textContent = `Nothing has been heard from the agent for ${span(silent)}; what you see is old.`;
 }
 
 by("span").addEventListener("change", redraw);

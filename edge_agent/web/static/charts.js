@@ -16,10 +16,10 @@ export function drawCharts(box, charts, span) {
     box.replaceChildren(element("p", { class: "empty" }, "The charts begin with the first minutes of measurements."));
     return;
   }
-  const blocks = [powerChart(power, span)];
+  const rows = slots(charts.energy, span);
+  const blocks = [figures(rows), powerChart(power, span)];
   if (power.columns.soc) blocks.push(socChart(power, span));
-  blocks.push(energyChart(charts.energy, span));
-  box.replaceChildren(...blocks);
+  box.replaceChildren(...blocks, energyChart(rows, charts.energy, span));
 }
 
 function scaleX(count) {
@@ -98,8 +98,9 @@ function powerChart(chart, span) {
     if (filled) root.append(svg("path", { d: area(chart.columns[name], x, y), class: `fill ${name}` }));
     root.append(svg("path", { d: line(chart.columns[name], x, y), class: `line ${name}` }));
   }
+  const signs = [["grid", "Grid: above 0 import, below 0 export."], ["battery", "Battery: above 0 charging."]];
   const read = (index) => columns.map(([name, text]) => `${text} ${watts(chart.columns[name][index])}`).join(" · ");
-  return figure("Power in kW", root, { chart, count, x, height, read }, columns.map(([name, text]) => [name, text]), "Grid: above 0 import, below 0 export. Battery: above 0 charging.");
+  return figure("Power in kW", root, { chart, count, x, height, read }, columns.map(([name, text]) => [name, text]), signs.filter(([name]) => seen(name)).map(([, text]) => text).join(" "));
 }
 
 function socChart(chart, span) {
@@ -115,7 +116,9 @@ function socChart(chart, span) {
   root.append(...ticks(chart, span, x, height, values.length).filter(Boolean));
   root.append(svg("path", { d: area(values, x, y), class: "fill battery" }), svg("path", { d: line(values, x, y), class: "line battery" }));
   const read = (index) => `Battery ${values[index] === null ? "–" : `${Math.round(values[index])} %`}`;
-  return figure("Battery in %", root, { chart, count: values.length, x, height, read }, []);
+  const found = figure("Battery in %", root, { chart, count: values.length, x, height, read }, []);
+  found.classList.add("short");
+  return found;
 }
 
 const BARS = [
@@ -157,8 +160,7 @@ function stacks(slot) {
   };
 }
 
-function energyChart(chart, span) {
-  const rows = slots(chart, span);
+function energyChart(rows, chart, span) {
   const height = 170;
   const high = Math.max(100, ...rows.flatMap((row) => Object.values(stacks(row)).map((stack) => stack.reduce((sum, [, wh]) => sum + wh, 0)))) * 1.05;
   const y = (value) => 8 + ((height - 30) * (high - value)) / high;
@@ -184,18 +186,28 @@ function energyChart(chart, span) {
   };
   const legend = BARS.filter(([name]) => rows.some((row) => Object.values(stacks(row)).flat().some(([one, wh]) => one === name && wh > 0))).map(([name, text]) => [name, text]);
   const when = (index) => (span === "day" ? `${clock(rows[index].at)} to ${clock(rows[index].at + 3600)}` : day(rows[index].at));
-  return figure("Energy in kWh", root, { chart, count: rows.length, x, height, read, when }, legend, total(rows, span));
+  return figure("Energy in kWh", root, { chart, count: rows.length, x, height, read, when }, legend, remark(rows));
 }
 
-function total(rows, span) {
-  const sum = (name) => rows.reduce((all, row) => (row[name] === null ? all : (all ?? 0) + row[name]), null);
-  const [used, made, bought] = [sum("used"), sum("made"), sum("bought")];
-  const [car, heat, charged, gave] = [sum("car"), sum("heat"), sum("charged"), sum("gave")];
-  const among = [["car", car], ["heat pump", heat]].filter(([, wh]) => wh > 50).map(([name, wh]) => `${name} ${energy(wh)}`);
-  const parts = [`used ${energy(used)}${among.length ? ` (${among.join(", ")})` : ""}`, `produced ${energy(made)}`];
-  if (charged || gave) parts.push(`battery charged with ${energy(charged)}, gave ${energy(gave)}`);
-  const own = used ? ` ${Math.round((100 * (used - Math.min(bought ?? 0, used))) / used)} % from own sources.` : "";
-  return used === null && made === null ? "The first interval is not complete yet." : `${span === "day" ? "24 hours" : "7 days"}: ${parts.join(", ")}.${own}`;
+const sum = (rows, name) => rows.reduce((all, row) => (row[name] === null ? all : (all ?? 0) + row[name]), null);
+
+// The span in a few large numbers; what nobody measures is not among them.
+function figures(rows) {
+  const both = rows.filter((row) => row.used !== null && row.bought !== null);
+  const [used, bought] = [sum(both, "used"), sum(both, "bought")];
+  const named = [["Used", "used"], ["Produced", "made"], ["From the grid", "bought"], ["To the grid", "sold"]];
+  const found = named.map(([text, name]) => [text, sum(rows, name)]).filter(([, wh]) => wh !== null).map(([text, wh]) => [text, energy(wh)]);
+  if (used && sum(rows, "made") !== null) found.push(["Self-sufficiency", `${Math.round((100 * (used - Math.min(bought, used))) / used)}\u00a0%`]);
+  return element("dl", { class: "figures" }, ...found.map(([text, value]) => element("div", {}, element("dt", {}, text), element("dd", {}, value))));
+}
+
+function remark(rows) {
+  if (rows.every((row) => row.used === null && row.made === null)) return "The first interval is not complete yet.";
+  const [car, heat, charged, gave] = ["car", "heat", "charged", "gave"].map((name) => sum(rows, name));
+  const parts = [["car", car], ["heat pump", heat]].filter(([, wh]) => wh > 50).map(([name, wh]) => `${name} ${energy(wh)}`);
+  if (charged || gave) parts.push(`battery charged ${energy(charged)}, gave ${energy(gave)}`);
+  const text = parts.join(" · ");
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function frame(height) {

@@ -2,7 +2,7 @@
 
 import { element, role, shortWatts, svg, watts } from "./words.js";
 
-const SMALLEST_W = 5; // less is shown, but does not move
+export const SMALLEST_W = 5; // less is shown, but does not move
 const PLACES = { sun: [180, 48], grid: [52, 172], house: [180, 172], battery: [308, 172] };
 const BELOW_Y = 302;
 const ICONS = {
@@ -62,7 +62,8 @@ export function drawFlow(box, nodes) {
 function picture(nodes) {
   const below = nodes.filter((node) => !(node.kind in PLACES));
   const top = nodes.some((node) => node.kind === "sun") ? 0 : 118;
-  const root = svg("svg", { viewBox: `0 ${top} 360 ${(below.length ? 372 : 242) - top}`, class: "flow", "aria-hidden": "true", focusable: "false" });
+  const [left, right] = [nodes.some((node) => node.kind === "grid") || below.length ? 0 : 116, nodes.some((node) => node.kind === "battery") || below.length ? 360 : 244];
+  const root = svg("svg", { viewBox: `${(left + right) / 2 - 180} ${top} 360 ${(below.length ? 372 : 242) - top}`, class: "flow", "aria-hidden": "true", focusable: "false" });
   const centre = PLACES.house;
   const places = nodes.map((node) => [node, PLACES[node.kind] ?? [180 + (below.indexOf(node) - (below.length - 1) / 2) * (below.length > 3 ? 88 : 116), BELOW_Y]]);
   for (const [node, place] of places) {

@@ -1,28 +1,31 @@
-// Numbers and times as people read them, and a way to make elements. What is not known is a dash, never 0.
+// Numbers and times as people read them, and a way to make elements. What is not known is a dash, never 0. A number stays on the line of its unit.
 
 export function watts(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  return size < 1000 ? `${Math.round(value)} W` : `${(value / 1000).toFixed(size < 10000 ? 2 : 1)} kW`;
+  return `${value <= -0.5 ? "−" : ""}${size < 1000 ? `${Math.round(size)}\u00a0W` : `${(size / 1000).toFixed(size < 10000 ? 2 : 1)}\u00a0kW`}`;
 }
+
+// 48211 as 48 211: no comma and no point, which mean different things in different countries.
+export const count = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 
 // The same where there is little room.
 export function shortWatts(value) {
   if (value === null || value === undefined) return "–";
-  return Math.abs(value) < 1000 ? `${Math.round(value)} W` : `${(value / 1000).toFixed(1)} kW`;
+  return Math.abs(value) < 1000 ? `${Math.round(value)}\u00a0W` : `${(value / 1000).toFixed(1)}\u00a0kW`;
 }
 
 export function energy(wh) {
   if (wh === null || wh === undefined) return "–";
-  return Math.abs(wh) < 1000 ? `${Math.round(wh)} Wh` : `${(wh / 1000).toFixed(wh < 100000 ? 1 : 0)} kWh`;
+  return Math.abs(wh) < 1000 ? `${Math.round(wh)}\u00a0Wh` : `${(wh / 1000).toFixed(wh < 100000 ? 1 : 0)}\u00a0kWh`;
 }
 
 export function span(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
-    if (seconds >= 2 * size) return `${seconds / size < 10 && size > 60 ? +(seconds / size).toFixed(1) : Math.round(seconds / size)} ${unit}`;
+    if (seconds >= 2 * size) return `${seconds / size < 10 && size > 60 ? +(seconds / size).toFixed(1) : Math.round(seconds / size)}\u00a0${unit}`;
   }
-  return `${Math.max(0, Math.round(seconds))} s`;
+  return `${Math.max(0, Math.round(seconds))}\u00a0s`;
 }
 
 let zone;
