@@ -19,7 +19,7 @@ from edge_agent.status.document import ClockFacts, Device, DeviceState, Status, 
 from edge_agent.status.flow import flow
 from edge_agent.status.seen import Seen
 from edge_agent.timekeeping.trust import ClockState
-from edge_agent.uplink.uploader import UploadStatus
+from edge_agent.uplink.upload_status import UploadStatus
 
 _PATIENCE_S = 60.0  # with a device that means nothing for the house
 

@@ -1,39 +1,33 @@
-"""Brings what waits in the queue to the cloud: live first, then the backlog; decides what becomes of each event.
+"""Brings what waits in the queue to the cloud: live first, then the backlog.
 
-Up to four calls run at once. A refused event is a suspect until another one of the building is accepted,
-since the cloud refuses an unknown building with the same status as a bad event. One that the cloud keeps
-failing on steps behind the others. Nothing leaves the queue but by acceptance or as a dead letter.
+Here is the loop: up to four calls at once, started while the gate is open, settled when they are accepted. What goes next is
+`choice`'s, what an answer means for its events `conclusions`'.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import StorageError
 from edge_agent.outbox.outbox import Outbox
-from edge_agent.outbox.rows import Queued
-from edge_agent.uplink.backlog import Part, named_places
-from edge_agent.uplink.burials import Burials
+from edge_agent.uplink.backlog import Part
 from edge_agent.uplink.choice import Choice, Job
 from edge_agent.uplink.client import CONNECTIONS, MoostClient
+from edge_agent.uplink.conclusions import Conclusions
 from edge_agent.uplink.gate import Cause, Gate
 from edge_agent.uplink.intake import Intake
-from edge_agent.uplink.progress import Progress
 from edge_agent.uplink.settling import Settling
 from edge_agent.uplink.spread import BacklogStart, Spread
 from edge_agent.uplink.troubles import Troubles
+from edge_agent.uplink.upload_status import UploadStatus
 from edge_agent.uplink.verdict import Kind, Verdict
 
 log = logging.getLogger(__name__)
-
-_BATCH_SIZE_STATE = "uplink.batch_size"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +37,6 @@ class UploadSettings:
     backfill_after_s: float = 3600.0
     batch_size: int = 500
     verify: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class UploadStatus:
-    """How uploads stand, for people. Instants are UTC epoch seconds, counts are since this start of the agent."""
-
-    at: float
-    state: str  # "running", or why it waits
-    refused: bool  # it waits because the cloud refuses the credentials or all events
-    accepted_at: float | None
-    next_try_at: float | None
-    in_flight: int
-    suspects: int
-    failing: int
-    batch_size: int
-    accepted_live: int
-    accepted_historical: int
-    buried: int
-    stopped_at: float | None  # since when uploads have been failing
-    backlog_starts_at: float | None  # the random moment after an interruption, while the backlog waits for it
-    events_per_s: float | None  # the backlog's pace; None until a part of it was accepted
-    calls: int  # with events, answered or not
-    calls_s: float  # how long all of them took together
-
-    def time_left_s(self, waiting: int) -> float | None:
-        """Seconds until so many waiting events are delivered; None where nobody can say."""
-        return waiting / self.events_per_s if self.events_per_s and self.stopped_at is None else None
-
-    def as_answer(self, waiting: int) -> dict[str, Any]:
-        """The same as JSON, with the time that so many waiting events need."""
-        return asdict(self) | {"time_left_s": self.time_left_s(waiting)}
 
 
 class Uploader:
@@ -93,21 +56,17 @@ class Uploader:
 
         `chance` gives [0, 1): the back-off's jitter. `start` says when the backlog may go, also where another uploader began to wait for it.
         """
-        self._outbox, self._client, self._settings, self._clock = outbox, client, settings, clock
+        self._client, self._clock = client, clock
         self._gate = Gate(clock, chance)
         self._intake = Intake(outbox, clock, Spread(client.account.building_id, interval_s), settings.backfill_after_s)
-        self._backlog = self._intake.backlog
         self._start = start or BacklogStart()
-        self._progress = Progress()
         self._nudge = asyncio.Event()
         self._troubles = Troubles()
         self._choice = Choice(self._intake, self._troubles, self._gate, self._start, clock, settings.backfill_after_s)
-        self._burials = Burials()
         self._jobs: dict[asyncio.Task[Verdict], Job] = {}
         self._settling = Settling(outbox, clock)
-        self._batch_size = settings.batch_size
-        self._accepted_at: float | None = None
-        self._accepted_live = self._accepted_historical = self._buried = 0
+        shared = (self._gate, self._intake, self._troubles, self._settling, self._start)
+        self._conclusions = Conclusions(outbox, clock, client.account.building_id, *shared, settings.batch_size)
         self._calls, self._calls_s = 0, 0.0
         self.on_turn: Callable[[], None] = lambda: None
         self.finish_s = 2.0  # real seconds for calls under way when the uploader is stopped; what is given up may arrive twice
@@ -123,24 +82,24 @@ class Uploader:
 
     def status(self) -> UploadStatus:
         """How uploads stand now."""
-        doubtful, now = self._gate.doubtful, self._clock.now()
-        held_s = self._start.wait_s(self._clock.monotonic()) if self._backlog else 0.0
+        done, doubtful, now = self._conclusions, self._gate.doubtful, self._clock.now()
+        held_s = self._start.wait_s(self._clock.monotonic()) if self._intake.backlog else 0.0
         return UploadStatus(
             at=now,
             state=f"waiting: {self._gate.reason}" if doubtful else "running",
             refused=self._gate.cause in (Cause.REFUSED, Cause.CREDENTIALS),
-            accepted_at=self._accepted_at,
+            accepted_at=done.accepted_at,
             next_try_at=now + self._gate.wait_s if doubtful else None,
             in_flight=len(self._jobs),
             suspects=self._troubles.suspects,
             failing=self._troubles.failing,
-            batch_size=self._batch_size,
-            accepted_live=self._accepted_live,
-            accepted_historical=self._accepted_historical,
-            buried=self._buried,
+            batch_size=done.batch_size,
+            accepted_live=done.accepted_live,
+            accepted_historical=done.accepted_historical,
+            buried=done.buried,
             stopped_at=now - self._gate.lasted_s if doubtful else None,
             backlog_starts_at=now + held_s if held_s else None,
-            events_per_s=self._progress.events_per_s,
+            events_per_s=done.progress.events_per_s,
             calls=self._calls,
             calls_s=self._calls_s,
         )
@@ -159,7 +118,7 @@ class Uploader:
                 shut = True
                 try:
                     if not loaded:
-                        await self._load()
+                        await self._conclusions.load()
                         loaded = True
                     shut = await self._step()
                 except StorageError as error:
@@ -169,25 +128,17 @@ class Uploader:
             stopping.cancel()
             await self._finish()
 
-    async def _load(self) -> None:
-        """What an earlier run has learnt."""
-        size = await self._outbox.load_state(_BATCH_SIZE_STATE)
-        if size is not None:
-            self._batch_size = min(self._batch_size, max(1, int(json.loads(size))))
-        for known in await self._outbox.troubled():
-            self._troubles.set_aside(known.queued, known.kind == "refused", self._clock.monotonic(), known.attempts)
-
     async def _step(self) -> bool:
         """Draws the conclusions of what is done, then starts what may start. True when the gate was shut."""
         for task in [task for task in self._jobs if task.done()]:
-            await self._conclude(self._jobs.pop(task), task.result())
+            await self._conclusions.draw(self._jobs.pop(task), task.result())
         await self._settle_in_time()
         if self._gate.wait_s > 0:
             self._intake.stale()  # by then some will be too old for the live call
             return True
         await self._intake.take_live(self._in_hand())
         while len(self._jobs) < (1 if self._gate.doubtful else CONNECTIONS):
-            job = await self._choice.next(list(self._jobs.values()), self._in_hand(), self._batch_size)
+            job = await self._choice.next(list(self._jobs.values()), self._in_hand(), self._conclusions.batch_size)
             if job is None:
                 break
             self._begin(job)
@@ -219,7 +170,7 @@ class Uploader:
         if shut:
             ahead.append(self._gate.wait_s)
         else:
-            waiting = [self._intake.held_back_s, self._start.wait_s(now) if self._backlog else None, self._troubles.due_in_s(now)]
+            waiting = [self._intake.held_back_s, self._start.wait_s(now) if self._intake.backlog else None, self._troubles.due_in_s(now)]
             ahead += [seconds for seconds in waiting if seconds or not self._jobs]
         return min((max(0.001, seconds) for seconds in ahead if seconds is not None), default=None)
 
@@ -245,7 +196,7 @@ class Uploader:
         """Takes the next part of the backlog while one is under way."""
         part = next((job.part for job in self._jobs.values() if not job.live), None)
         if part is not None and not self._gate.doubtful:
-            await self._intake.take_old(self._in_hand(), self._batch_size, after=part[-1].seq)
+            await self._intake.take_old(self._in_hand(), self._conclusions.batch_size, after=part[-1].seq)
 
     # sending and settling
 
@@ -278,7 +229,7 @@ class Uploader:
         refused = await self._client.log_in()
         if refused is None:
             try:
-                await self._settling.begin(self._batch_size)
+                await self._settling.begin(self._conclusions.batch_size)
             except StorageError as error:
                 return Verdict(Kind.LATER, str(error))
         return refused
@@ -289,118 +240,8 @@ class Uploader:
             if self._gate.wait_s == 0:
                 await self._settling.settle()
                 self._gate.succeed()
-        elif self._settling.due_in_s == 0 or self._settling.is_full(self._batch_size, self._old_under_way()):
+        elif self._settling.due_in_s == 0 or self._settling.is_full(self._conclusions.batch_size, self._old_under_way()):
             await self._settling.settle()
 
     def _old_under_way(self) -> int:
         return sum(len(job.part) for job in self._jobs.values() if not job.live)
-
-    async def _conclude(self, job: Job, verdict: Verdict) -> None:
-        match verdict.kind:
-            case Kind.ACCEPTED:
-                self._accepted(job)
-            case Kind.UNWRITABLE:
-                await self._bury_unwritable(job, verdict)
-            case Kind.REFUSED if len(job.part) > 1:
-                await self._find_refused(job.part, verdict)
-            case Kind.TOO_LARGE if len(job.part) > 1:
-                await self._shrink(job.part)
-            case Kind.REFUSED | Kind.TOO_LARGE:
-                await self._suspect(job.part[0], verdict.status, verdict.reason)
-            case _:
-                await self._later(job, verdict)
-
-    def _accepted(self, job: Job) -> None:
-        if job.live:
-            self._accepted_live += 1
-        else:
-            self._accepted_historical += len(job.part)
-            self._progress.note(len(job.part), self._clock.monotonic() - job.begun_at)
-            self._intake.backlog_stale = True
-        self._accepted_at = self._clock.now()
-        self._troubles.forget(job.part)
-        self._burials.accepted(job.part)
-        if self._settling.failed:
-            return  # the gate stays closed until the queue takes it
-        if self._gate.doubtful:
-            self._intake.live_stale = True
-            self._start.draw(self._gate.lasted_s, self._clock.monotonic())
-        self._troubles.clear(after_a_stop=self._gate.stopped)
-        self._gate.succeed()
-
-    # refusals
-
-    async def _find_refused(self, part: Part, verdict: Verdict) -> None:
-        """Finds the bad ones of a batch: by the answer's map when it names places, else by halving."""
-        named = named_places(verdict.errors, len(part))
-        if not named:
-            self._backlog.halve(part)
-        elif len(named) == len(part):
-            self._backlog.put_first(part[1:])
-            await self._suspect(part[0], verdict.status, named[0])
-        else:
-            self._backlog.put_first(tuple(queued for place, queued in enumerate(part) if place not in named))
-            for place, text in named.items():
-                await self._set_aside(part[place], True, verdict.status, text)
-
-    async def _suspect(self, queued: Queued, status: int, reason: str) -> None:
-        """Refused by itself: for good if others were accepted since it was refused before, else the building may be to blame."""
-        trouble = self._troubles.get(queued)
-        if trouble is not None and trouble.refused and trouble.cleared:
-            await self._bury(queued, status, reason)
-            return
-        await self._set_aside(queued, True, status, reason)
-        building = self._client.account.building_id
-        check = "check `building_id:`, `customer_id:` and whether the building is registered"
-        hint = f"building {building}: the cloud refuses its events ({reason}); {check}"
-        self._gate.fail(Cause.REFUSED, hint, "; the queue holds them")
-
-    async def _set_aside(self, queued: Queued, refused: bool, status: int, reason: str) -> None:
-        await self._outbox.set_aside(queued, "refused" if refused else "failing", status, reason, self._clock.now())
-        self._troubles.set_aside(queued, refused, self._clock.monotonic())
-
-    async def _bury_unwritable(self, job: Job, verdict: Verdict) -> None:
-        """No cloud will ever see these: they are dead letters at once, the rest of the batch goes on."""
-        named = named_places(verdict.errors, len(job.part))
-        if not job.live:
-            self._backlog.put_first(tuple(queued for place, queued in enumerate(job.part) if place not in named))
-        for place, text in named.items():
-            await self._bury(job.part[place], 0, text)
-
-    async def _bury(self, queued: Queued, status: int, reason: str) -> None:
-        await self._outbox.bury(queued, status, reason, self._clock.now())
-        self._troubles.forget([queued])
-        self._buried += 1
-        self._burials.note(queued, reason)
-
-    async def _shrink(self, part: Part) -> None:
-        """Too large: fewer at once from now on, also after a restart."""
-        self._batch_size = max(1, min(self._batch_size, len(part) // 2))
-        self._backlog.put_first(part)
-        log.info("the cloud calls %d events at once too many: at most %d from now on", len(part), self._batch_size)
-        await self._outbox.commit([], {_BATCH_SIZE_STATE: json.dumps(self._batch_size)})
-
-    # failures
-
-    async def _later(self, job: Job, verdict: Verdict) -> None:
-        if verdict.in_doubt:
-            self._settling.possibly_doubled += len(job.part)
-        known = self._troubles.get(job.part[0])
-        accepted = self._accepted_live + self._accepted_historical
-        if verdict.status >= 500 and self._troubles.strike(job.part, accepted, lambda: self._blocks_only_its_own(job.part[0])):
-            if len(job.part) > 1:
-                self._backlog.halve(job.part)
-            else:
-                await self._set_aside(job.part[0], known is not None and known.refused, verdict.status, verdict.reason)
-            if known is not None:
-                return  # it has a pace of its own and says nothing about the cloud
-        elif not job.live and known is None:
-            self._backlog.put_back(job.part)
-        self._intake.live_stale = True  # a live event is still in the queue, in its order
-        unauthorized = verdict.kind is Kind.UNAUTHORIZED
-        cause = Cause.CREDENTIALS if unauthorized else Cause.FAILED if verdict.reached else Cause.UNREACHED
-        self._gate.fail(cause, verdict.reason, "; the queue keeps what waits", verdict.retry_after_s)
-
-    def _blocks_only_its_own(self, queued: Queued) -> bool:
-        """True when others of its device and type wait behind it, and nothing else by which the cloud could show that it is fine."""
-        return not self._backlog and self._intake.live_keys == {queued.key}
