@@ -17,11 +17,12 @@ from typing import Self
 
 from edge_agent.model.errors import StorageDamaged
 from edge_agent.model.events import NO_RULES, Event, QueueRules
-from edge_agent.outbox import counters, doubt, listing, room, sent
+from edge_agent.outbox import apart, counters, doubt, listing, room, sent
 from edge_agent.outbox.failures import failure
 from edge_agent.outbox.newest import Newest
 from edge_agent.outbox.rows import DeadLetter, Kind, Queued, Sent, Stats, Troubled, Waiting
 from edge_agent.outbox.schema import connect
+from edge_agent.outbox.series import Series
 from edge_agent.outbox.soundness import damage
 from edge_agent.outbox.space import Space
 
@@ -90,10 +91,7 @@ class Queue:
         """What is kept in memory beside the file; read again after a rollback, before the next transaction."""
         self._loaded = False
         db = self._db
-        rows = db.execute("SELECT id, device_id, device_name, source, type FROM series NOT INDEXED").fetchall()
-        self._names: dict[int, tuple[str, str, str, str]] = {row[0]: row[1:] for row in rows}
-        self._series = {names: number for number, names in self._names.items()}
-        self._types = {number: names[3] for number, names in self._names.items()}
+        self._series = Series(db)
         self._next = 1 + max(db.execute(f"SELECT ifnull(max(seq), 0) FROM {table}").fetchone()[0] for table in ("events", "dead"))
         self._newest = Newest()
         self._live_from = (0, 0)  # the lowest seq that may be as young as the instant beside it
@@ -150,22 +148,13 @@ class Queue:
         with self.transaction():
             if events:
                 self._make_room(max(event.at for event in events))
-                rows = [(self._next + place, self._series_of(event), event.at, event.value) for place, event in enumerate(events)]
+                rows = [(self._next + place, self._series.number(self._db, event), event.at, event.value) for place, event in enumerate(events)]
                 self._db.executemany(_PUT, rows)
                 self._newest.put(events, self._next)
                 self._next += len(rows)
             if dropped:
                 counters.count(self._db, "dropped", dropped)
             self._db.executemany("INSERT INTO state VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", state.items())
-
-    def _series_of(self, event: Event) -> int:
-        names = (event.device_id, event.device_name, event.source, event.type)
-        number = self._series.get(names)
-        if number is None:
-            number = self._db.execute("INSERT INTO series (device_id, device_name, source, type) VALUES (?, ?, ?, ?)", names).lastrowid
-            assert number is not None
-            self._series[names], self._names[number], self._types[number] = number, names, names[3]
-        return number
 
     def _make_room(self, newest_at: int) -> None:
         """Where there is more than may be: the oldest dead letters go, then old events are merged by the hour, then the oldest go."""
@@ -175,7 +164,7 @@ class Queue:
             if self._dead and (letters := room.drop_letters(self._db)):
                 self._dead -= letters
                 self._say_full("its oldest dead letters are dropped and counted")
-            elif merged := room.merge_old(self._db, self._types, self._rules, doubt.Kept(self.taken, self._kept_at), newest_at):
+            elif merged := room.merge_old(self._db, self._series.types, self._rules, doubt.Kept(self.taken, self._kept_at), newest_at):
                 self._newest.dropped(merged)
                 self._say_full("old events are merged by the hour; energies keep their sums")
             elif dropped := room.drop_events(self._db):
@@ -215,21 +204,21 @@ class Queue:
         The latter are `promoted` and not older than `newest_since`. Troubled events are left out. Nothing is removed.
         """
         with self.transaction():
-            promoted = self._newest.between(self._db, self._names, newest_since, since)
+            promoted = self._newest.between(self._db, self._series.names, newest_since, since)
             taken = [queued._replace(promoted=True) for queued in self._by_seq(promoted)]
             return taken + self._queued(self._db.execute(_LIVE, (self._first_live(since), since, limit)))
 
     def take_old(self, before: float, newest_since: float, limit: int, after: int = 0) -> list[Queued]:
         """The oldest `limit` events dated before `before` with a seq above `after`, without promoted and troubled ones. Nothing is removed."""
         with self.transaction():
-            live = self._newest.between(self._db, self._names, newest_since, before)
+            live = self._newest.between(self._db, self._series.names, newest_since, before)
             rows = self._db.execute(_OLD, (after, before, limit + len(live)))
             taken = [queued for queued in self._queued(rows) if queued.seq not in live][:limit]
             self.taken = max(self.taken, taken[-1].seq) if taken else self.taken
             return taken
 
     def _queued(self, rows: Iterable[tuple[int, int, int, float]]) -> list[Queued]:
-        names = self._names
+        names = self._series.names
         return [Queued(seq, names[series], value, at) for seq, series, at, value in rows]
 
     def _by_seq(self, seqs: Iterable[int]) -> list[Queued]:
@@ -261,8 +250,8 @@ class Queue:
                 return
             self._remove(taken)
             counters.count(self._db, "accepted_historical" if historical else "accepted_live", len(taken))
-            remembered = [queued for queued in taken if queued.names[2:] in self._rules.remembered and queued.names in self._series]
-            sent.note(self._db, [(queued.at, self._series[queued.names], queued.value) for queued in remembered])
+            remembered = [(queued, self._series.get(queued.names)) for queued in taken if queued.names[2:] in self._rules.remembered]
+            sent.note(self._db, [(queued.at, series, queued.value) for queued, series in remembered if series is not None])
             if not historical:
                 self._note_sent_ahead(taken)
 
@@ -290,11 +279,7 @@ class Queue:
     def set_aside(self, queued: Queued, kind: Kind, status: int, reason: str, at: float) -> None:
         """It stays in the queue, but behind the others: `troubled` lists it, the takes leave it out."""
         with self.transaction():
-            self._db.execute(
-                "INSERT INTO troubled VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-                "kind = excluded.kind, attempts = attempts + 1, status = excluded.status, reason = excluded.reason, last_at = excluded.last_at",
-                (queued.seq, kind, status, reason, int(at)),
-            )
+            apart.set_aside(self._db, queued, kind, status, reason, at)
             self._any_troubled = True
 
     def bury(self, queued: Queued, status: int, reason: str, at: float) -> None:
@@ -302,19 +287,15 @@ class Queue:
         with self.transaction():
             if self._dead >= MOST_DEAD:
                 self._dead -= room.drop_letters(self._db)
-            letter = (status, reason, int(at), queued.seq)
-            self._dead += self._db.execute("INSERT INTO dead SELECT seq, series, at, value, ?, ?, ? FROM events WHERE seq = ?", letter).rowcount
+            self._dead += apart.bury(self._db, queued, status, reason, at)
             self._remove([queued])
-            counters.count(self._db, "buried", 1)
 
     def retry_dead(self) -> int:
         """Puts all dead letters back at their old places; gives their number."""
         with self.transaction():
-            back = self._db.execute("INSERT INTO events SELECT seq, series, at, value FROM dead").rowcount
-            self._db.execute("DELETE FROM dead")
+            back = apart.retry(self._db)
             self._dead = 0
             if back:
-                counters.count(self._db, "requeued", back)
                 self._live_from = (0, 0)
                 self._newest.forget()
             return back

@@ -37,10 +37,12 @@ def closing(interval: int, points: int) -> list[Event]:
 def ours(folder: Path, intervals: int, points: int) -> None:
     """Through the agent's queue."""
     with Queue.opened(folder / "queue.db", 256_000_000, queue_rules(Decisions())) as queue:
+        queue.begin_sending(GROUP)
         for interval in range(intervals):
             queue.put(closing(interval, points), {"metering": STATE})
             while taken := queue.take_live(0, 0, GROUP):
                 queue.accept(taken, historical=False)
+        queue.end_sending()
 
 
 def naive(folder: Path, intervals: int, points: int) -> None:
