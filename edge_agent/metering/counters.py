@@ -11,11 +11,12 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
 
 from edge_agent.metering.stored import instant, number
-from edge_agent.model.measurements import MOST_W, Counter, CounterKind
+from edge_agent.model.measurements import Counter, CounterKind
 
 LIMIT_WH = 1_000_000.0  # more than this in one step is believed only when it stays: it is rather another meter
-STALL_S = 3600.0  # a counter that moves rarely and stood still so long may catch up in one jump (chargers count at a session's end)
-COARSE_WH = 100.0  # a counter of this step or a larger one moves rarely
+STALL_S = 900.0  # a counter may catch up with so long a standstill in one jump that stays: some devices renew theirs every few minutes,
+RARE_STALL_S = 3600.0  # those that move rarely: chargers count at a session's end,
+COARSE_WH = 100.0  # and a counter of this step or a larger one
 CONFIRM_READINGS = 3
 CONFIRM_S = 60.0
 CONFIRM_ZERO_S = 600.0  # a device that starts cold may read 0 for minutes before it knows its lifetime counter
@@ -50,14 +51,15 @@ class CounterTrack:
     longer than `gap_s` seconds, nobody knows what it counted.
     """
 
-    __slots__ = ("_counter", "_doubt", "_doubted_here", "_gap_s", "_moved_at", "_rare", "_read_here", "_slack_wh", "_time_zone", "at", "wh")
+    __slots__ = ("_counter", "_doubt", "_doubted_here", "_gap_s", "_moved_at", "_read_here", "_slack_wh", "_stall_s", "_time_zone", "at", "wh")
 
     def __init__(self, counter: Counter, gap_s: float = GAP_S, time_zone: tzinfo = UTC) -> None:
         self._counter = counter
         self._gap_s = gap_s
         self._time_zone = time_zone
         self._slack_wh = 2 * counter.step_wh
-        self._rare = counter.kind is CounterKind.SESSION or counter.step_wh >= COARSE_WH
+        rare = counter.kind is CounterKind.SESSION or counter.step_wh >= COARSE_WH
+        self._stall_s = RARE_STALL_S if rare else STALL_S
         self.at: float | None = None  # UTC epoch seconds
         self.wh = 0.0
         self._moved_at = 0.0  # when the counter last grew
@@ -84,8 +86,13 @@ class CounterTrack:
         return datetime.fromtimestamp(at, self._time_zone).toordinal()
 
     def _possible_wh(self, at: float, since: float) -> float:
-        seconds = max(at - since, min(at - self._moved_at, STALL_S) if self._rare else 0.0)
-        return min(MOST_W * seconds / 3600, LIMIT_WH) + self._slack_wh
+        return min(self._counter.most_w * (at - since) / 3600, LIMIT_WH) + self._slack_wh
+
+    def _unseen_wh(self, doubt: Doubt) -> float:
+        """What a level that has stayed may hold of the time in which the counter stood still."""
+        assert self.at is not None
+        stood_s = min(doubt.first_at - self._moved_at, self._stall_s)
+        return self._possible_wh(doubt.first_at, min(self.at, doubt.first_at - stood_s))
 
     def _believe(self, at: float, wh: float, energy_wh: float | None, note: str) -> tuple[Step, ...]:
         if energy_wh != 0.0:
@@ -121,12 +128,15 @@ class CounterTrack:
         return self._new_level(doubt)
 
     def _new_level(self, doubt: Doubt) -> tuple[Step, ...]:
-        """The doubted level is the truth: energy counts from its first reading on."""
+        """The doubted level is the truth: energy counts from its first reading on, or up to it where that is possible."""
+        unseen_wh = self._unseen_wh(doubt)
+        if 0.0 <= doubt.first_wh - self.wh <= unseen_wh:
+            return self._believe(doubt.at, doubt.wh, doubt.wh - self.wh, "")
         fell = doubt.first_wh < self.wh
         note = f"the counter {'fell' if fell else 'jumped'} from {self.wh:g} to {doubt.first_wh:g} Wh and counts on from there"
-        from_zero = fell and doubt.first_wh == 0 and self._counter.kind is not CounterKind.LIFETIME
+        from_zero = fell and self._counter.kind is not CounterKind.LIFETIME and doubt.first_wh <= unseen_wh
         self._believe(doubt.at, doubt.wh, doubt.wh - doubt.first_wh, "")
-        return (Step(doubt.first_at, 0.0 if from_zero else None, note), Step(doubt.at, doubt.wh - doubt.first_wh, ""))
+        return (Step(doubt.first_at, doubt.first_wh if from_zero else None, note), Step(doubt.at, doubt.wh - doubt.first_wh, ""))
 
     def shift(self, offset_s: float) -> None:
         """Re-dates what was read since `restore`: the wall clock was set by that many seconds."""

@@ -159,11 +159,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """How a counter counts: `wrap_wh` is where its width ends (None: never reached), `step_wh` its resolution."""
+    """How a counter counts: `wrap_wh` is where its width ends (None: never reached), `step_wh` its resolution, `most_w` how fast it can."""
 
     kind: CounterKind = CounterKind.LIFETIME
     wrap_wh: float | None = None
     step_wh: float = 1.0
+    most_w: float = MOST_W
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def meter_points(setup: DeviceSetup) -> tuple[MeterPoint, ...]:
             role=rows[0].role,
             device_type=setup.device_type,
             quantities=frozenset(row.quantity for row in rows),
-            counters={row.quantity: _counter(setup, row) for row in rows if row.quantity.is_counter},
+            counters={row.quantity: _counter(setup, row, _most_w(setup, rows)) for row in rows if row.quantity.is_counter},
             stale_after_s=max([stale, *(spec.points[row.point].stale_after or 0 for row in rows)]),
             offline_after_s=spec.offline_after or max(60.0, 2 * stale),
             source=_source(setup, rows),
@@ -113,13 +113,20 @@ def _source(setup: DeviceSetup, rows: list[Meaning]) -> str:
     return " ".join([profile, *parameters, rows[0].role, *turned, f"x{setup.scale:g}", *(row.point for row in rows)])
 
 
-def _counter(setup: DeviceSetup, meaning: Meaning) -> Counter:
+def _most_w(setup: DeviceSetup, rows: list[Meaning]) -> float:
+    """What can flow at a measuring point: what the profile calls possible, where it says so of each of its powers."""
+    powers = [setup.profile.spec.points[row.point] for row in rows if row.quantity.is_power]
+    limits = [max(map(abs, power.valid)) * UNITS[power.unit][1] * setup.scale for power in powers if power.valid]
+    return min(MOST_W, max(limits)) if limits and len(limits) == len(powers) else MOST_W
+
+
+def _counter(setup: DeviceSetup, meaning: Meaning, most_w: float) -> Counter:
     """How the counter counts: its wrap from the width of its register, its step from the scale."""
     point = setup.profile.spec.points[meaning.point]
     wh = abs(point.scale) * UNITS[point.unit][1] * setup.scale
     bits = {"u16": 16, "u32": 32}.get(point.as_)
     wrap = 2.0**bits * wh if bits and point.counts is CounterKind.LIFETIME and not point.mask else None
-    return Counter(point.counts, wrap, _step_wh(setup.profile.spec, meaning.point) * setup.scale)
+    return Counter(point.counts, wrap, _step_wh(setup.profile.spec, meaning.point) * setup.scale, most_w)
 
 
 def _step_wh(spec: ProfileSpec, name: str, inside: tuple[str, ...] = ()) -> float:

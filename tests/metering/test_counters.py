@@ -118,8 +118,41 @@ def test_a_device_that_jumps_between_two_counters_counts_one_of_them() -> None:
 
 
 @pytest.mark.parametrize("counter", [Counter(CounterKind.SESSION), Counter(step_wh=100)])
-def test_a_counter_that_moves_rarely_may_catch_up(counter: Counter) -> None:
-    assert counted(counter, [*[1_000.0] * 60, 12_000]) == 11_000
+def test_a_counter_that_moves_rarely_may_catch_up_in_a_jump_that_stays(counter: Counter) -> None:
+    assert counted(counter, [*[1_000.0] * 60, *[12_000] * 5]) == 0
+    assert counted(counter, [*[1_000.0] * 60, *[12_000] * 7, 12_050]) == 11_050
+    assert notes(counter, [*[1_000.0] * 60, *[12_000] * 7]) == []
+
+
+@pytest.mark.parametrize("counter", [Counter(CounterKind.SESSION), Counter(step_wh=1000)])
+def test_a_level_that_is_misread_once_after_an_hour_s_standstill_counts_nothing(counter: Counter) -> None:
+    assert counted(counter, [*[1_000.0] * 361, 90_000, 90_000, *[1_000.0] * 9, *[2_000.0] * 8]) == 1_000
+
+
+@pytest.mark.parametrize("counter", [LIFETIME, Counter(CounterKind.SESSION), Counter(step_wh=100), Counter(most_w=30_000)])
+@pytest.mark.parametrize("every_s", [60, 900])
+def test_a_counter_that_is_renewed_every_few_minutes_counts_all(counter: Counter, every_s: int) -> None:
+    """22 kW, polled each 10 seconds: from poll to poll nothing, then more than can flow from poll to poll."""
+    values = [second // every_s * every_s * 22_000 / 3600 // 100 * 100 for second in range(0, 3601, 10)]
+    assert counted(counter, [*values, *values[-1:] * 8]) == 22_000
+    assert notes(counter, values) == []
+
+
+def test_nothing_catches_up_faster_than_its_profile_calls_possible() -> None:
+    charger = Counter(step_wh=100, most_w=11_000)
+    assert counted(charger, [*[1_000.0] * 361, *[11_900] * 8]) == 10_900
+    values = [*[1_000.0] * 361, *[51_000] * 8]
+    assert counted(charger, values) == 0
+    assert notes(charger, values) == ["the counter jumped from 1000 to 51000 Wh and counts on from there"]
+
+
+def test_a_session_that_shows_its_first_energy_late_counts_from_zero() -> None:
+    values = [*[40_000.0] * 361, *[3_000] * 8, 3_200]
+    assert counted(Counter(CounterKind.SESSION), values) == 3_200
+
+
+def test_a_session_counter_that_falls_to_what_nobody_can_have_drawn_is_a_new_baseline() -> None:
+    assert counted(Counter(CounterKind.SESSION), [*[400_000.0] * 361, *[150_000] * 8, 150_100]) == 100
 
 
 def test_a_fine_counter_that_stood_still_may_not_jump() -> None:

@@ -30,3 +30,9 @@ def test_counter_knows_its_step_and_where_it_wraps(profile: str, role: Role, qua
 def test_current_transformer_makes_the_steps_coarser() -> None:
     (point,) = meter_points(DeviceSetup("d", "Device", load_profile("eastron-sdm630"), role=Role.GRID, scale=40.0))
     assert point.counters[Quantity.IMPORT_WH].step_wh == 40.0
+
+
+@pytest.mark.parametrize(("profile", "most_w"), [("go-e-charger", 50_000.0), ("keba-p30", 100_000.0), ("carlo-gavazzi-em24-rs485", 100_000.0)])
+def test_counter_grows_no_faster_than_the_profile_calls_possible_of_its_power(profile: str, most_w: float) -> None:
+    (point,) = meter_points(DeviceSetup("d", "Device", load_profile(profile), role=Role.CHARGER))
+    assert {counter.most_w for counter in point.counters.values()} == {most_w}
