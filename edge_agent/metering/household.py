@@ -49,7 +49,7 @@ class Household:
         self._energies = Ledger(balance.energies, interval_s, KEEP_S)
         self._powers = Ledger(balance.powers, interval_s, KEEP_POWERS_S)
         self._days = days
-        self._exports: dict[int, float | None] = {}  # of the excess period that is not complete yet
+        self._exports: dict[int, float | None] = {}  # of the excess periods that are not complete yet
         self.remainder_wh = 0.0
         self.mistake = ""  # why a remainder was dropped, until the balance holds again
         self._lost_yesterday_wh: float | None = None
@@ -131,12 +131,13 @@ class Household:
         self.remainder_wh, self.mistake, self._carried_since = 0.0, "", 0
 
     def _excess(self, end: int, export_wh: float | None, values: dict[HouseQuantity, float], reasons: dict[HouseQuantity, str]) -> None:
-        """The export of a whole excess period, at its end."""
-        self._exports = {at: wh for at, wh in self._exports.items() if at > end - self._excess_s} | {end: export_wh}
+        """The export of a whole excess period, at its end. A later interval may be decided, as absent, before an earlier one."""
+        self._exports[end] = export_wh
         if end % self._excess_s:
+            self._exports = {at: wh for at, wh in self._exports.items() if at > end - KEEP_S}
             return
         ends = range(end - self._excess_s + self._interval_s, end + 1, self._interval_s)
-        parts = [wh for at in ends if (wh := self._exports.get(at)) is not None]
+        parts = [wh for at in ends if (wh := self._exports.pop(at, None)) is not None]
         complete = len(parts) == len(ends)
         _enter(values, reasons, HouseQuantity.EXCESS_WH, sum(parts) if complete else None, "the export of a part of the period is not known")
 

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC
 
 import pytest
@@ -205,6 +206,24 @@ def test_excess_with_an_unknown_half_is_not_sent() -> None:
     found = given(house, 2, "grid", import_wh=0, export_wh=5)
     assert H.EXCESS_WH not in {quantity for _, quantity in values(found)}
     assert "not known" in reasons(found)[H.EXCESS_WH]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_excess_of_two_grid_meters_waits_for_the_late_one_while_the_other_is_absent(restart: bool) -> None:
+    points = (GRID, replace(GRID, id="garage"), PV)
+    house = household(*points)
+    found = given(house, 1, "grid", export_wh=10) + given(house, 1, "garage", export_wh=1)
+    for number, wh in ((2, 20), (3, None), (4, 40), (5, 50), (6, None)):
+        found += given(house, number, "grid", export_wh=wh)
+    if restart:
+        state, house = json.loads(json.dumps(house.state())), household(*points)
+        house.restore(state)
+    for number in range(2, 9):
+        found += given(house, number, "garage", export_wh=number)
+    for number in range(7, 9):
+        found += given(house, number, "grid", export_wh=70)
+    assert {end: value for (end, quantity), value in values(found).items() if quantity is H.EXCESS_WH} == {2: 33, 8: 155}
+    assert len(house.state()["exports"]) == 1, "the half whose other half was absent first"
 
 
 def test_powers_are_split_at_the_grid() -> None:
