@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.drivers import Driver
@@ -27,9 +27,9 @@ _BAR = 30  # characters of the largest power
 
 
 async def watch(
-    setups: Sequence[DeviceSetup], drivers: Mapping[str, Driver], clock: Clock, seconds: float, on_sample: Callable[[DeviceSetup, Sample], None]
+    setups: Sequence[DeviceSetup], drivers: Mapping[str, Driver], clock: Clock, seconds: float, read: Callable[[DeviceSetup], Awaitable[Sample]]
 ) -> Answer:
-    """The balance over so many seconds. Raises EdgeAgentError for a time that is too short or too long."""
+    """The balance over so many seconds, by readings that `read` gives. Raises EdgeAgentError for a time that is too short or too long."""
     if not _SHORTEST_S <= seconds <= _LONGEST_S:
         raise EdgeAgentError(f"--seconds: write a number from {_SHORTEST_S:g} to {_LONGEST_S:g}")
     between = min(_BETWEEN_S, seconds / _FEWEST)
@@ -39,10 +39,9 @@ async def watch(
     points: list[MeterPoint] = []
     while clock.monotonic() < until:
         next_at = clock.monotonic() + between
-        samples = await asyncio.gather(*(drivers[setup.id].read() for setup in setups))
+        samples = await asyncio.gather(*(read(setup) for setup in setups))
         readings: dict[str, dict[Quantity, Reading]] = {}
         for setup, sample in zip(setups, samples, strict=True):
-            on_sample(setup, sample)
             readings |= measurements(meanings(setup), sample)
             errors[setup.id] = sample.error
         points = _present(setups, drivers)
@@ -82,7 +81,7 @@ async def watch_without_agent(site: Site, seconds: float) -> Answer:
     clock = SystemClock()
     devices = Devices(site.devices, site.mqtt, clock, {})
     try:
-        return await watch(site.devices, devices.drivers, clock, seconds, lambda _setup, _sample: None)
+        return await watch(site.devices, devices.drivers, clock, seconds, lambda setup: devices.drivers[setup.id].read())
     finally:
         await devices.close()
 

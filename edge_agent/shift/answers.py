@@ -83,8 +83,7 @@ class Answers:
         return list(await self._while_open(asyncio.gather(*(self._read_and_describe(setup) for setup in chosen))))
 
     async def _read_and_describe(self, setup: DeviceSetup) -> Answer:
-        sample = await self._shift.devices.drivers[setup.id].read()
-        self._shift.use(setup, sample)
+        sample = await self._shift.read(setup)
         return describe_sample(setup, sample) | {"findings": self._shift.measuring.findings(setup.id)}
 
     async def record(self, device: str, seconds: float, anonymous: bool) -> Answer:
@@ -120,7 +119,7 @@ class Answers:
         from edge_agent.balance_check import watch
 
         shift = self._shift
-        return await self._while_open(watch(shift.site.devices, shift.devices.drivers, shift.clock, seconds, shift.use))
+        return await self._while_open(watch(shift.site.devices, shift.devices.drivers, shift.clock, seconds, shift.read))
 
     def _setup(self, device: str) -> DeviceSetup:
         if device not in self._setups:

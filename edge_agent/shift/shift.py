@@ -189,9 +189,7 @@ class Shift:
     async def _read(self, setup: DeviceSetup) -> None:
         try:
             async with asyncio.timeout(READ_S):
-                set_before, sample = self._dating.interruptions(), await self.devices.drivers[setup.id].read()
-            if set_before == self._dating.interruptions():  # else a value from before it may bear a date from after it
-                self.use(setup, sample)
+                await self.read(setup)
             self._faults.pop(setup.id, None)
         except Exception as error:  # a fault of ours in one device's data must not end the others
             self._report_fault(setup.id, f"{type(error).__name__}: {error}")
@@ -206,10 +204,14 @@ class Shift:
             )
         self._faults[device] = fault
 
-    def use(self, setup: DeviceSetup, sample: Sample) -> None:
-        """One reading of a device, whoever asked for it."""
-        if self._closed:
-            return
+    async def read(self, setup: DeviceSetup) -> Sample:
+        """One reading of a device, whoever asks for it; what can be dated is metered."""
+        set_before, sample = self._dating.interruptions(), await self.devices.drivers[setup.id].read()
+        if set_before == self._dating.interruptions() and not self._closed:  # else a value from before it may bear a date from after it
+            self._use(setup, sample)
+        return sample
+
+    def _use(self, setup: DeviceSetup, sample: Sample) -> None:
         if self.measuring.learn_roles(setup, self.devices.drivers[setup.id].roles):
             self.building.points_changed()
         self.measuring.use(setup, sample)

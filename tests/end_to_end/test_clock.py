@@ -11,6 +11,7 @@ from edge_agent.config import load_site
 from edge_agent.demo.cloud import LocalCloud
 from edge_agent.model.events import Event
 from edge_agent.outbox.outbox import Outbox
+from edge_agent.shift.shift import Shift
 from edge_agent.timekeeping.trust import Evidence
 from tests.conftest import until
 from tests.end_to_end.gateway import SDM630, Gateway, energies, meter
@@ -91,6 +92,41 @@ async def test_energy_of_a_suspension_in_the_middle_of_a_poll_is_spread_over_it(
     asleep = [wh for end, wh in received.items() if slept_at + 4 < end < slept_at + 196]
     assert len(asleep) > 90
     assert all(wh == pytest.approx(4.0, rel=0.05) for wh in asleep)
+
+
+@pytest.mark.parametrize("command", ["read", "read --balance"])
+async def test_value_that_a_command_got_across_a_suspension_is_not_metered(gateway: Gateway, command: str) -> None:
+    """It was true before, and would be dated after: what was counted while the machine was suspended would be that of a second."""
+    clock = SettableClock()
+    async with serving({1: SDM630}) as server:
+        await server.put(1, "input", 72, 10.0, "f32")
+        gateway.write_site([meter(server)], reporting="{interval: 15m, poll_interval: 15m}")
+        site = load_site(gateway.site)
+        site.database.parent.mkdir()
+        outbox = await Outbox.open(site.database)
+        async with Shift.started(site, clock, outbox) as shift:
+            await until(lambda: server.count("input", 72) == 1, 30)
+
+            async def fall_asleep(request: Request) -> None:
+                if request.covers(72):
+                    server.fault, clock.suspended = None, 9000.0
+
+            server.fault = fall_asleep
+            if command == "read":
+                await shift.answers.read_now("")
+            else:
+                balance = asyncio.create_task(shift.answers.check_balance(5.0))
+                await until(lambda: clock.suspended > 0, 30)
+            await server.put(1, "input", 72, 10.02, "f32")
+            await asyncio.sleep(1.0)
+            await shift.answers.read_now("")
+            if command != "read":
+                await balance
+        waiting = await outbox.waiting(1000)
+        await outbox.close()
+    asleep = [event["value"] for event in waiting if (event["device_id"], event["type"]) == ("grid-meter", "ENERGY_CONSUMPTION")]
+    assert len(asleep) >= 9
+    assert asleep == pytest.approx([2.0] * len(asleep), abs=0.1)
 
 
 async def test_what_is_queued_is_not_called_live_by_a_clock_that_is_late(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
