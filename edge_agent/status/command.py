@@ -48,7 +48,7 @@ def _show(options: argparse.Namespace) -> int:
         if not options.json:
             print(f"edge-agent: {error}", file=sys.stderr)
         else:
-            print(_as_json({"health": "not running", "reason": str(error)}, options.watch))
+            print(_as_json({"health": "not running", "reason": str(error)}, options.watch), flush=True)
         return 1 if isinstance(error, ConfigError) else _NOT_RUNNING
     text = _as_json(answer, options.watch) if options.json else status_text(cast(Status, answer))
     print((_CLEAR if options.watch and sys.stdout.isatty() else "") + text, flush=True)
