@@ -15,6 +15,7 @@ from typing import Any, get_args
 from edge_agent.inspection import table
 from edge_agent.model.errors import ConfigError, Problem
 from edge_agent.model.measurements import Quantity
+from edge_agent.profiles.document import Document, read_document
 from edge_agent.profiles.library import DeviceProfile, load_profile, profile_names
 from edge_agent.profiles.profile import Direction, DirectionFrom, Kind, PointSpec, ProfileSpec
 
@@ -192,7 +193,7 @@ def _paragraph(name: str, text: str) -> str:
 
 def profile_warnings(profile: DeviceProfile) -> Iterator[Problem]:
     """What is allowed but weakens a profile, each with its line."""
-    spec, document = profile.spec, profile.document
+    spec, document = profile.spec, read_document(Path(profile.file))
     if spec.identity is None:
         yield document.problem((), "no identity: another device that answers at its address would not be noticed")
     if not spec.fingerprint:
@@ -203,16 +204,16 @@ def profile_warnings(profile: DeviceProfile) -> Iterator[Problem]:
         yield document.problem((), "no sources: say where the facts are from")
     if not any(point.quantity for point in spec.points.values()):
         yield document.problem(("points",), "no point has is: so nothing of this device is metered or sent")
-    yield from _counterless(profile, spec)
+    yield from _counterless(document, spec)
 
 
-def _counterless(profile: DeviceProfile, spec: ProfileSpec) -> Iterator[Problem]:
+def _counterless(document: Document, spec: ProfileSpec) -> Iterator[Problem]:
     meanings = {point.is_ for point in spec.points.values() if point.is_}
     for name, point in spec.points.items():
         counters = _COUNTERS.get(point.quantity) if point.quantity else None
         if counters and not any(".".join(filter(None, (point.role, counter))) in meanings for counter in counters):
             text = f"points.{name}: a power without an energy counter; its energy is integrated, so what passes while nobody reads is lost"
-            yield profile.document.problem(("points", name), text)
+            yield document.problem(("points", name), text)
 
 
 def main() -> None:

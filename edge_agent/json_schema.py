@@ -1,6 +1,6 @@
 """JSON Schemas of the three kinds of YAML files, so that editors complete and check them while one writes.
 
-They are made from the pydantic models that read the files and lie in `schemas/` as text, because an editor
+They are made by pydantic from the dataclasses that hold the files and lie in `schemas/` as text, because an editor
 wants a file and a gateway need not make one. What pydantic says of a value is what it becomes; what a file
 may hold is more: a bare number or boolean where text belongs (`zip: 8010`), and a profile that extends
 another may leave out what the other says, or take it out with ~. The comment beside a key is its description.
@@ -8,6 +8,7 @@ another may leave out what the other says, or take it out with ~. The comment be
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import io
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import edge_agent
-from edge_agent.profiles.document import Section
+from edge_agent.profiles.document import Section, adapter
 
 Schema = dict[str, Any]
 KINDS = ("agent", "profile", "recording")
@@ -33,7 +34,7 @@ def schema_file(kind: str) -> Path:
 def make_schema(kind: str) -> Schema:
     """The JSON Schema (draft 2020-12) of `agent`, `profile` or `recording`, from its model and its source's comments."""
     model = _model(kind)
-    schema = model.model_json_schema(by_alias=True)
+    schema = adapter(model).json_schema(by_alias=True)
     _describe(model, schema)
     for one in _described_models(model):
         _describe(one, schema["$defs"].get(one.__name__, {}))
@@ -59,11 +60,14 @@ def _described_models(model: type[Section]) -> list[type[Section]]:
 
 
 def _describe(model: type[Section], schema: Schema) -> None:
-    """Gives each property the comment that stands beside its field."""
-    names = {name: field.alias or name for name, field in model.model_fields.items()}
-    for name, comment in _comments(model).items():
-        if name in names and names[name] in schema.get("properties", {}):
-            schema["properties"][names[name]]["description"] = comment
+    """Gives each property its default, if that is a list or a section, and the comment that stands beside its field."""
+    comments, properties = _comments(model), schema.get("properties", {})
+    for field in dataclasses.fields(model):
+        described = properties.get(field.metadata.get("alias", field.name), {})
+        if field.default_factory is not dataclasses.MISSING:
+            described["default"] = field.default_factory()
+        if field.name in comments:
+            described["description"] = comments[field.name]
 
 
 def _comments(model: type[Section]) -> dict[str, str]:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from edge_agent.config import Site, load_site
@@ -75,7 +76,7 @@ def _write(output: Path, recorded: Recorded) -> None:
     section = recorded.section
     if "/" in section.profile:
         relative = os.path.relpath(section.profile, output.resolve().parent)
-        section = section.model_copy(update={"profile": relative if relative.startswith(".") else f"./{relative}"})
+        section = replace(section, profile=relative if relative.startswith(".") else f"./{relative}")
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(recording_text(section, recorded.head, recorded.refused))

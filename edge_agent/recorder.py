@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,10 +20,11 @@ from edge_agent.devices import Devices
 from edge_agent.model.clock import Clock, utc_text
 from edge_agent.model.errors import DeviceError
 from edge_agent.model.measurements import Reading, Role, Sample
-from edge_agent.profiles.library import fill_parameters, library_folder
+from edge_agent.profiles.document import checked
+from edge_agent.profiles.library import DeviceProfile, fill_parameters, library_folder
 from edge_agent.profiles.meaning import meanings, measurements
 from edge_agent.profiles.setup import DeviceSetup
-from edge_agent.recording import ChangeSection, MessageSection, RecordingSection, Tables, recorded_setup, runs_of, value_text
+from edge_agent.recording import ChangeSection, MessageSection, RecordingSection, Tables, runs_of, setup_of, value_text
 
 if TYPE_CHECKING:
     from edge_agent.drivers.mqtt_hub import Arrival
@@ -47,12 +48,12 @@ class Recorded:
 
     def to_json(self) -> dict[str, Any]:
         """For the agent's socket."""
-        return {"recording": self.section.model_dump(mode="json"), "head": self.head, "refused": self.refused}
+        return {"recording": asdict(self.section), "head": self.head, "refused": self.refused}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Recorded:
         """From the agent's socket."""
-        return cls(RecordingSection.model_validate(data["recording"]), data["head"], data["refused"])
+        return cls(checked(data["recording"], RecordingSection), data["head"], data["refused"])
 
 
 class Recorder(Protocol):
@@ -146,7 +147,7 @@ class RegisterRecorder:
 
     def add_to(self, section: RecordingSection) -> RecordingSection:
         changes = [ChangeSection(after=round(after, 1), registers=_by_unit(words)) for after, words in self._changes]
-        return section.model_copy(update={"registers": _by_unit(self._words), "changes": changes})
+        return replace(section, registers=_by_unit(self._words), changes=changes)
 
     def mask(self, section: RecordingSection) -> RecordingSection:
         from edge_agent.drivers.modbus_plan import Poll
@@ -161,7 +162,7 @@ class RegisterRecorder:
         masked: dict[str, Reading] = {}
         Poll(Block(span.unit, span.table, span.address, span.count, (span,)), [register]).readings(zeros, self._began, masked)
         expected = {**section.expected, point: value_text(masked[point])}
-        return self.add_to(section).model_copy(update={"expected": expected})
+        return replace(self.add_to(section), expected=expected)
 
     async def close(self) -> None:
         self._link.listeners.remove(self.hear)
@@ -218,7 +219,7 @@ class MessageRecorder:
         self._messages.append(MessageSection(topic=topic, payload=payload, retained=arrival.retained, after=after))
 
     def add_to(self, section: RecordingSection) -> RecordingSection:
-        return section.model_copy(update={"messages": self._messages})
+        return replace(section, messages=self._messages)
 
     def mask(self, section: RecordingSection) -> RecordingSection:
         """The stand-in has as many digits, so that it is a number where the serial number was one."""
@@ -227,12 +228,10 @@ class MessageRecorder:
         def masked(text: str) -> str:
             return text.replace(serial, stand_in)
 
-        messages = [one.model_copy(update={"topic": masked(one.topic), "payload": masked(one.payload)}) for one in section.messages]
+        messages = [replace(one, topic=masked(one.topic), payload=masked(one.payload)) for one in section.messages]
         expected = {name: masked(value) if value else value for name, value in section.expected.items()}
         parameters = {name: masked(value) for name, value in section.parameters.items()}
-        return section.model_copy(
-            update={"messages": messages, "expected": expected, "parameters": parameters, "topic": masked(section.topic)},
-        )
+        return replace(section, messages=messages, expected=expected, parameters=parameters, topic=masked(section.topic))
 
     async def close(self) -> None:
         self._hub.unsubscribe(self.hear)
@@ -258,7 +257,7 @@ async def listen(recorder: Recorder, clock: Clock, seconds: float, ask_every_s: 
 
 async def finished(recorder: Recorder, setup: DeviceSetup, clock: Clock, seconds: float, anonymous: bool) -> Recorded:
     """The recording of so many seconds. Raises DeviceError when the device said nothing."""
-    section = recorder.add_to(_described(setup, await recorder.sample())).model_copy(update={"ends": round(seconds, 1)})
+    section = replace(recorder.add_to(_described(setup, await recorder.sample())), ends=round(seconds, 1))
     head = [f"Recorded by edge-agent {__version__} at {utc_text(clock.now())}.", *recorder.remarks]
     point, known = setup.profile.spec.identity, recorder.serial
     if known and anonymous:
@@ -304,27 +303,27 @@ def _by_unit(words: WordsByPlace) -> dict[int, Tables]:
 
 def _described(setup: DeviceSetup, sample: Sample) -> RecordingSection:
     """Who the device is, and what it reads as without the turns of this house's site file."""
-    spec, file = setup.profile.spec, Path(setup.profile.document.file).resolve()
+    spec, file = setup.profile.spec, Path(setup.profile.file).resolve()
     defaults = {name: one.default for name, one in spec.parameters.items()}
     section = RecordingSection(
         profile=setup.profile.name if file.parent == library_folder().resolve() else str(file),
         origin="device",
         role=setup.role if not isinstance(spec.role, Role) else None,
         unit=setup.unit if setup.connection and setup.unit != spec.modbus.unit else None,
-        transport=setup.connection.scheme if setup.connection else "tcp",
+        transport=setup.connection.scheme if setup.connection else "tcp",  # type: ignore[arg-type]  # one of the three: it was parsed
         topic=setup.topic,
         variant=setup.profile.variant or None,
         parameters={name: value for name, value in setup.parameters.items() if name in defaults and value != defaults[name]},
     )
-    return section.model_copy(update=_reads_as(section, sample))
+    return _reading_as(section, setup.profile, sample)
 
 
-def _reads_as(section: RecordingSection, sample: Sample) -> dict[str, dict[str, str | None]]:
-    plain = recorded_setup(section)
+def _reading_as(section: RecordingSection, profile: DeviceProfile, sample: Sample) -> RecordingSection:
+    plain = setup_of(section, profile)
     rows = meanings(plain)
     values = measurements(rows, sample)
     means = {plain.profile.spec.points[row.point].is_: value_text(values[row.meter_point_id][row.quantity]) for row in rows}
-    return {"expected": {name: value_text(reading) for name, reading in sample.readings.items()}, "means": means}
+    return replace(section, expected={name: value_text(reading) for name, reading in sample.readings.items()}, means=means)
 
 
 def summary(recorded: Recorded, name: str) -> Iterable[str]:

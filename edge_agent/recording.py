@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
-
-from pydantic import Field
 
 from edge_agent.codec.human import Duration, Integer
 from edge_agent.model.errors import ConfigError, Problem
 from edge_agent.model.measurements import Reading, Role
 from edge_agent.profiles.document import Document, Section, read_document, validate
-from edge_agent.profiles.library import load_profile
+from edge_agent.profiles.library import DeviceProfile, load_profile
 from edge_agent.profiles.setup import Connection, DeviceSetup
 
 Tables = dict[Literal["holding", "input", "coil", "discrete"], dict[Integer, str]]
@@ -28,6 +27,7 @@ _NO_PLAIN_WORDS = ("null", "true", "false", "on", "off", "yes", "no", "y", "n") 
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageSection(Section):
     """One MQTT message, `after` that much time since the recording began."""
 
@@ -37,6 +37,7 @@ class MessageSection(Section):
     after: Duration = 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeSection(Section):
     """Registers that read something else, `after` that much time since the recording began."""
 
@@ -44,6 +45,7 @@ class ChangeSection(Section):
     registers: dict[Integer, Tables]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingSection(Section):
     """The file. `registers` are by unit, table and first address, as words (`0x4365 0x8000`)."""
 
@@ -55,12 +57,12 @@ class RecordingSection(Section):
     transport: Literal["tcp", "rtu+tcp", "serial"] = "tcp"
     topic: str = ""
     variant: str | None = None
-    parameters: dict[str, str] = {}
-    registers: dict[Integer, Tables] = {}  # at the beginning
-    changes: list[ChangeSection] = []
-    messages: list[MessageSection] = []
-    expected: dict[str, str | None] = Field(default={})  # point -> `7200 W`, `ready`, `on`; ~ for a point without a value
-    means: dict[str, str | None] = {}  # `power_w` or `battery.power_w` -> the quantity's value, sign and all
+    parameters: dict[str, str] = field(default_factory=dict)
+    registers: dict[Integer, Tables] = field(default_factory=dict)  # at the beginning
+    changes: list[ChangeSection] = field(default_factory=list)
+    messages: list[MessageSection] = field(default_factory=list)
+    expected: dict[str, str | None] = field(default_factory=dict)  # point -> `7200 W`, `ready`, `on`; ~ for a point without a value
+    means: dict[str, str | None] = field(default_factory=dict)  # `power_w` or `battery.power_w` -> the quantity's value, sign and all
     ends: Duration | None = None  # how long a device was recorded; the last line, so that a file cut in the middle is noticed
 
     def words(self, unit: int, table: str) -> dict[int, list[int]]:
@@ -115,8 +117,11 @@ def recorded_setup(recording: RecordingSection, connection: Connection | None = 
     Raises ConfigError for an unknown profile.
     """
     profile = load_profile(recording.profile, beside)
-    if recording.variant is not None:
-        profile = profile.in_variant(recording.variant)
+    return setup_of(recording, profile if recording.variant is None else profile.in_variant(recording.variant), connection)
+
+
+def setup_of(recording: RecordingSection, profile: DeviceProfile, connection: Connection | None = None) -> DeviceSetup:
+    """The device of a recording whose profile, in its variant, is at hand."""
     spec = profile.spec
     parameters = {name: one.default for name, one in spec.parameters.items() if one.default is not None} | recording.parameters
     topic = recording.topic or spec.mqtt.topic or ""
@@ -162,10 +167,10 @@ def recording_text(recording: RecordingSection, head: Sequence[str] = (), refuse
 
 def _lines(recording: RecordingSection, head: Iterable[str], refused: Sequence[str]) -> Iterator[str]:
     yield from (f"# {line}" for line in head)
-    given = recording.model_dump(exclude_defaults=True, mode="json")
+    defaults = {field.name: field.default for field in fields(recording)} | {"parameters": {}}
     for name in ("profile", "origin", "note", "role", "unit", "transport", "topic", "variant", "parameters"):
-        if name in given:
-            yield f"{name}: {_flow(given[name])}"
+        if (given := getattr(recording, name)) != defaults[name]:
+            yield f"{name}: {_flow(given)}"
     if recording.registers:
         yield "registers:"
         yield from _register_lines(recording.registers, "  ")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 _DURATIONS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _SIZES = {"B": 1, "kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -39,13 +43,51 @@ def parse_integer(text: object) -> object:
     return text
 
 
-# What may stand in a file, for editors: pydantic would tell them the number that comes out.
-_DurationText = Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|min|m|h|d)\s*$")]
-_SizeText = Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*(B|[kK]B|MB|GB|KiB|MiB|GiB)\s*$")]
-_HexText = Annotated[str, Field(pattern=r"^\s*[-+]?(0[xX][0-9a-fA-F]+|\d+)\s*$")]
-Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=_DurationText)]
-Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=_SizeText)]
-Integer = Annotated[int, BeforeValidator(parse_integer, json_schema_input_type=int | _HexText)]
+# pydantic finds these beside a type and asks them for its rules. They name nothing of pydantic, which a running agent does not load.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parsed:
+    """What stands in a file goes through `parse` before it is taken as its type; `written` tells editors what may stand there."""
+
+    parse: Callable[[object], object]
+    written: dict[str, Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(self.parse, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return dict(self.written)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checked:
+    """A text that `check` accepts, or raises ValueError for with what to write instead."""
+
+    check: Callable[[str], str]
+    written: dict[str, Any] | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(schema) if self.written is None else dict(self.written)
+
+
+def _text(pattern: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": pattern}
+
+
+_DURATION_TEXT = _text(r"^\s*\d+(\.\d+)?\s*(ms|s|min|m|h|d)\s*$")
+_SIZE_TEXT = _text(r"^\s*\d+(\.\d+)?\s*(B|[kK]B|MB|GB|KiB|MiB|GiB)\s*$")
+_HEX_TEXT = _text(r"^\s*[-+]?(0[xX][0-9a-fA-F]+|\d+)\s*$")
+Duration = Annotated[float, Parsed(parse_duration, _DURATION_TEXT)]
+Size = Annotated[int, Parsed(parse_size, _SIZE_TEXT)]
+Integer = Annotated[int, Parsed(parse_integer, {"anyOf": [{"type": "integer"}, _HEX_TEXT]})]
 
 
 def counted(number: int, noun: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -105,7 +105,7 @@ def _sections(document: Document, path: Path, profiles: Path) -> tuple[SiteSecti
     if section is None:
         raise ConfigError(sorted(mistakes.values(), key=lambda problem: problem.line))
     if any(location[:1] == ("moost",) for location in mistakes):
-        section = section.model_copy(update={"moost": _UNREADABLE})
+        section = replace(section, moost=_UNREADABLE)
     return section, Findings(document, path, profiles, list(mistakes.values()))
 
 
@@ -114,7 +114,7 @@ def _without(document: Document, mistakes: Iterable[Location]) -> Document:
     broken = {location[:2] if location[:1] == ("devices",) else location[:1] for location in mistakes}
     data = {key: value for key, value in document.data.items() if (key,) not in broken and key != "devices"}
     if ("moost",) in broken:
-        data["moost"] = _UNREADABLE.model_dump(include={"customer_id", "building_id", "client_id"})
+        data["moost"] = _UNREADABLE
     devices = document.data.get("devices")
     devices = devices if isinstance(devices, list) else []
     kept = [number for number in range(len(devices)) if ("devices", number) not in broken]

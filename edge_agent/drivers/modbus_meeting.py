@@ -12,7 +12,7 @@ from edge_agent.drivers.modbus_link import ModbusLink
 from edge_agent.drivers.modbus_plan import Poll, Register, locate
 from edge_agent.drivers.modbus_poller import NO_SUCH_REGISTER
 from edge_agent.drivers.sunspec import find_chain
-from edge_agent.model.errors import ConfigError, DeviceError, DeviceRefused
+from edge_agent.model.errors import DeviceError, DeviceRefused
 from edge_agent.model.measurements import Quality, Reading
 from edge_agent.profiles.library import DeviceProfile
 from edge_agent.profiles.profile import DirectionFrom, ProfileSpec, WhenSpec
@@ -46,10 +46,7 @@ async def meet(setup: DeviceSetup, link: ModbusLink, bases: Sequence[int]) -> Ac
     if not profile.variant:
         for name, variant in profile.spec.variants.items():
             if variant.when is not None and await _applies(variant.when, setup, link, found.registers):
-                try:
-                    found = _acquaintance(setup, profile.in_variant(name), chain)
-                except ConfigError as error:
-                    raise DeviceError(f"variant {name!r} of its profile is faulty: {error}") from None
+                found = _acquaintance(setup, profile.in_variant(name), chain)
                 break
     if not found.registers:
         raise DeviceError(f"{link.where} unit {setup.unit} has none of the points of profile {profile.name!r}; check `profile:`")

@@ -1,25 +1,28 @@
-"""YAML with line numbers, checked by a pydantic schema; all mistakes at once, each with its line.
+"""YAML with line numbers, checked by pydantic against a schema; all mistakes at once, each with its line.
 
 YAML's own guessing is switched off: every scalar arrives as the text that stands in the file, and the
 schema decides what it is. So a zip of `01067` keeps its zero and a country code of `NO` is no boolean.
+
+Schemas are plain dataclasses, so that a running agent uses what was read without pydantic and YAML: both
+are loaded here alone, and only when a file is read.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from edge_agent.codec.human import nearest
 from edge_agent.model.errors import CLOSED_HINT, ConfigError, Problem
 from edge_agent.profiles.wording import syntax_mistake, value_mistake
 
 if TYPE_CHECKING:
-    from pydantic import GetJsonSchemaHandler
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import CoreSchema
 
@@ -28,14 +31,23 @@ _MOST_BYTES = 4_000_000  # a recording of an hour has about one
 _MOST_PLACES = 200_000
 
 
-class Section(BaseModel):
-    """The base of all schemas: frozen, and a key that it does not know is a mistake."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """The base of all schemas: a key that it does not know is a mistake.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    pydantic finds a field's limits and its name in the file (`alias`) in the field's metadata.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid", "populate_by_name": True}
 
 
 class _OrOne:
-    """Tells editors that one item may stand without a list's brackets."""
+    """One item may stand without a list's brackets."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(_listed, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         listed = handler(schema)
@@ -47,7 +59,7 @@ def _listed(value: object) -> object:
 
 
 ItemT = TypeVar("ItemT")
-OneOrMore = Annotated[list[ItemT], BeforeValidator(_listed), _OrOne()]
+OneOrMore = Annotated[list[ItemT], _OrOne()]
 SectionT = TypeVar("SectionT", bound=Section)
 
 
@@ -146,21 +158,40 @@ def validate(document: Document, schema: type[SectionT]) -> SectionT:
 
 def examine(document: Document, schema: type[SectionT]) -> tuple[SectionT | None, dict[Location, Problem]]:
     """The document as `schema`, or None and what is wrong at which places."""
+    from pydantic import ValidationError
+
     try:
-        return schema.model_validate(document.data if document.data is not None else {}), {}
+        return checked(document.data if document.data is not None else {}, schema), {}
     except ValidationError as error:
         return None, {tuple(one["loc"]): _explain(document, schema, one) for one in error.errors(include_url=False)}
+
+
+def checked(data: object, schema: type[SectionT]) -> SectionT:
+    """Plain data as `schema`. Raises pydantic's ValidationError."""
+    return adapter(schema).validate_python(data)
+
+
+def adapter(schema: type[SectionT]) -> TypeAdapter[SectionT]:
+    """What checks data against a schema; made once, for that takes longer than a check."""
+    from pydantic import TypeAdapter
+
+    if schema not in _ADAPTERS:
+        _ADAPTERS[schema] = TypeAdapter(schema)
+    return _ADAPTERS[schema]
+
+
+_ADAPTERS: dict[type[Section], TypeAdapter[Any]] = {}
 
 
 def _explain(document: Document, schema: type[Section], error: Any) -> Problem:
     location: Location = tuple(part for part in error["loc"] if part != "[key]")
     name = _dotted(location)
-    if error["type"] == "extra_forbidden":
+    if error["type"] == "unexpected_keyword_argument":
         known = _keys_at(schema, location[:-1])
         return document.problem(location, f"unknown key {name!r}", nearest(str(location[-1]), known))
     if error["type"] == "missing":
         return document.problem(location[:-1], f"{name!r} is missing")
-    if error["type"] in ("model_type", "dict_type", "model_attributes_type"):
+    if error["type"] in ("dataclass_type", "dict_type"):
         return document.problem(location, f"{name or 'the file'}: should be a section of keys and values")
     text, hint = value_mistake(error)
     return document.problem(location, f"{name}: {text}" if name else text, hint)
@@ -174,7 +205,7 @@ def _dotted(location: Location) -> str:
     return text
 
 
-def _keys_at(schema: type[BaseModel], location: Location) -> set[str]:
+def _keys_at(schema: type[Section], location: Location) -> set[str]:
     """The keys that the schema knows at a place."""
     current: Any = schema
     for part in location:
@@ -188,12 +219,14 @@ def _keys_at(schema: type[BaseModel], location: Location) -> set[str]:
     return set(_fields(section)) if section else set()
 
 
-def _fields(section: type[BaseModel]) -> dict[str, Any]:
-    return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
+def _fields(section: type[Section]) -> dict[str, Any]:
+    """The types of a section's fields, by their names in the file."""
+    hints = typing.get_type_hints(section, include_extras=True)
+    return {field.metadata.get("alias", field.name): hints[field.name] for field in dataclasses.fields(section)}
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+def _section(annotation: Any) -> type[Section] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
 
 
 def _required(annotation: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from edge_agent.model.errors import ConfigError, Problem
 from edge_agent.model.measurements import ChargingMode, DeviceStatus, Quantity, Role
 from edge_agent.profiles.contradictions import family_mistakes, register_mistakes, topic_mistakes
 from edge_agent.profiles.document import Document, Location, read_document, validate
-from edge_agent.profiles.profile import UNITS, Direction, DirectionFrom, PointSpec, ProfileSpec, WhenSpec
+from edge_agent.profiles.profile import UNITS, Direction, DirectionFrom, PointSpec, ProfileSpec, VariantSpec, WhenSpec
 
 _PACKAGE = Path(edge_agent.__file__).parent
 _LIBRARY_HINT = "`edge-agent profiles` lists all"
@@ -32,16 +32,14 @@ class DeviceProfile:
     """A checked profile. `in_variant` gives the same device in another of its variants."""
 
     name: str
+    file: str
     spec: ProfileSpec
-    document: Document
     variant: str = ""  # the variant that is merged in; empty: a driver may still recognise one
+    specs: Mapping[str, ProfileSpec] = field(default_factory=dict, repr=False)  # with the changes of each variant
 
     def in_variant(self, name: str) -> DeviceProfile:
-        """The profile with a variant's changes. Raises ConfigError when that is no valid profile."""
-        changes = self.spec.variants[name].model_dump(include={"modbus", "mqtt", "points"})
-        data = _merge(self.document.data, {key: value for key, value in changes.items() if value})
-        document = Document(self.document.file, data, self.document.lines)
-        return DeviceProfile(self.name, _checked(document), document, name)
+        """The profile with a variant's changes."""
+        return replace(self, spec=self.specs[name], variant=name)
 
     @property
     def roles(self) -> frozenset[Role]:
@@ -72,11 +70,14 @@ def load_profile(name: str, beside: Path | None = None) -> DeviceProfile:
         if not path.is_file():
             raise ConfigError([Problem(name, 0, f"unknown profile {name!r}", nearest(name, profile_names()) or _LIBRARY_HINT)])
     document = _extended(read_document(path), path, ())
-    profile = DeviceProfile(path.stem, _checked(document), document)
-    if path.parent != library_folder():  # the shipped ones are tested
-        for variant in profile.spec.variants:
-            profile.in_variant(variant)
-    return profile
+    spec = _checked(document)
+    return DeviceProfile(path.stem, document.file, spec, specs={name: _varied(document, variant) for name, variant in spec.variants.items()})
+
+
+def _varied(document: Document, variant: VariantSpec) -> ProfileSpec:
+    changes = {"modbus": variant.modbus, "mqtt": variant.mqtt, "points": variant.points}
+    data = _merge(document.data, {key: value for key, value in changes.items() if value})
+    return _checked(Document(document.file, data, document.lines))
 
 
 def _extended(document: Document, path: Path, seen: tuple[Path, ...]) -> Document:

@@ -9,12 +9,11 @@ here; nothing here is logic. `profiles/library.py` finds, extends and checks the
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
-
-from edge_agent.codec.human import Duration, Integer
+from edge_agent.codec.human import Checked, Duration, Integer
 from edge_agent.codec.payloads import compile_path
 from edge_agent.codec.topics import topic_mistake
 from edge_agent.model.measurements import CounterKind, Quantity, Role
@@ -26,6 +25,8 @@ Kind = Literal[
 ]
 
 _ENCODINGS = r"|[us](8|16|32|64)|f(32|64)|string\(\d+\)|bcd(16|32)|text"
+
+_MEANING = r"^(|[a-z_]+(\.[a-z_]+)?)$"
 
 # Unit as written in a profile -> the agent's unit and the factor to it.
 UNITS: dict[str, tuple[str, float]] = {
@@ -72,19 +73,21 @@ def _encoding(text: str) -> str:
     return text
 
 
-PayloadPath = Annotated[str, AfterValidator(_payload_path)]
-Topic = Annotated[str, AfterValidator(_topic)]
-Encoding = Annotated[str, AfterValidator(_encoding), WithJsonSchema({"type": "string", "pattern": f"^({_ENCODINGS})$"})]
+PayloadPath = Annotated[str, Checked(_payload_path)]
+Topic = Annotated[str, Checked(_topic)]
+Encoding = Annotated[str, Checked(_encoding, {"type": "string", "pattern": f"^({_ENCODINGS})$"})]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DirectionFrom(Section):
     """A magnitude whose direction stands in another point: in its bits, or as its raw value."""
 
     by: str
-    bits: dict[Integer, Direction] = {}
-    values: dict[Integer, Direction] = {}
+    bits: dict[Integer, Direction] = field(default_factory=dict)
+    values: dict[Integer, Direction] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SunSpecField(Section):
     """A point of a SunSpec model. Of several models the first that the device has is taken."""
 
@@ -93,6 +96,7 @@ class SunSpecField(Section):
     module: Integer | None = None  # of a repeating block (model 160, 714), counted from 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SelfDated(Section):
     """The payload says itself when a value was true: `format` is epoch_s, epoch_ms or iso (with its offset)."""
 
@@ -100,6 +104,7 @@ class SelfDated(Section):
     format: Literal["epoch_s", "epoch_ms", "iso"] = "iso"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IndexBy(Section):
     """Where `[*]` in a path points: the position at which the list on another topic has a value."""
 
@@ -107,6 +112,7 @@ class IndexBy(Section):
     equals: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PointSpec(Section):
     """One row of the table: one value that the device offers."""
 
@@ -121,7 +127,7 @@ class PointSpec(Section):
     first: list[str] | None = None  # the first of these points that has a value
 
     # registers
-    as_: Encoding = Field("", alias="as")
+    as_: Encoding = field(default="", metadata={"alias": "as"})
     word_order: Order | None = None
     byte_order: Order | None = None
     unit_id: str | None = None  # another unit of the same connection; may be `{parameter}`
@@ -131,8 +137,8 @@ class PointSpec(Section):
     once: bool = False  # read when connecting, not at every poll: serial numbers, ratings
 
     # payloads
-    path: OneOrMore[PayloadPath] = ["$"]  # several: the first that is there
-    where: dict[PayloadPath, str] = {}  # only messages in which these paths read so
+    path: OneOrMore[PayloadPath] = field(default_factory=lambda: ["$"])  # several: the first that is there
+    where: dict[PayloadPath, str] = field(default_factory=dict)  # only messages in which these paths read so
     array: Literal["", "sum", "mean"] = ""  # what to make of an array: a device with several phases gives one number for each
     split: str = ""  # the payload is text whose parts this separates: `$[0]` is the first
     index_by: IndexBy | None = None  # what `[*]` in the path stands for
@@ -144,15 +150,15 @@ class PointSpec(Section):
     unit: str = ""
     scale: float = 1.0
     offset: float = 0.0  # added after scaling
-    sentinel: OneOrMore[str] = []  # raw values that mean "not available" (NaN always does)
+    sentinel: OneOrMore[str] = field(default_factory=list)  # raw values that mean "not available" (NaN always does)
     valid: tuple[float, float] | None = None  # what is possible, in `unit`
     positive: Direction | DirectionFrom | None = None
-    map: dict[str, str | None] = {}  # raw value -> word; ~ for "says nothing"
-    bits: dict[Integer, str | None] = {}  # bit -> word; the first set bit in this order counts
+    map: dict[str, str | None] = field(default_factory=dict)  # raw value -> word; ~ for "says nothing"
+    bits: dict[Integer, str | None] = field(default_factory=dict)  # bit -> word; the first set bit in this order counts
     otherwise: str | None = None  # the word for what `map` or `bits` do not list
 
     # what it means
-    is_: str = Field("", alias="is", pattern=r"^(|[a-z_]+(\.[a-z_]+)?)$")  # `power_w`, or `battery.power_w` where there are several roles
+    is_: str = field(default="", metadata={"alias": "is", "pattern": _MEANING})  # `power_w`, or `battery.power_w` where there are several roles
     counts: CounterKind = CounterKind.LIFETIME
     one_source: bool = False  # only one source supports this row
     note: str = ""
@@ -176,6 +182,7 @@ class PointSpec(Section):
         return max(1, int(digits) // 16) if digits else 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterSpec(Section):
     """Something that the site file may set: `{name}` in topics, paths and unit ids, or a step of addresses."""
 
@@ -184,14 +191,16 @@ class ParameterSpec(Section):
     help: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SerialDefaults(Section):
     """What the device's serial port is set to when it leaves the factory."""
 
     baudrate: int = 9600
     parity: Literal["N", "E", "O"] = "N"
-    stopbits: int = Field(1, ge=1, le=2)
+    stopbits: int = field(default=1, metadata={"ge": 1, "le": 2})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModbusSpec(Section):
     """How the device wants to be asked."""
 
@@ -200,27 +209,29 @@ class ModbusSpec(Section):
     serial: SerialDefaults = SerialDefaults()
     word_order: Order = "big"
     byte_order: Order = "big"
-    max_registers: int = Field(100, ge=1, le=125)
-    max_gap: int = Field(0, ge=0)  # registers between two points that may be read along
-    barriers: list[Integer] = []  # no request crosses from below such an address to it
+    max_registers: int = field(default=100, metadata={"ge": 1, "le": 125})
+    max_gap: int = field(default=0, metadata={"ge": 0})  # registers between two points that may be read along
+    barriers: list[Integer] = field(default_factory=list)  # no request crosses from below such an address to it
     single_reads: bool = False  # each value in a request of its own
     pause: Duration = 0.0  # between two requests
     connect_pause: Duration = 0.0  # after connecting, before the first request
     timeout: Duration = 3.0
     close_after_poll: bool = False  # leaves the device's only connection to others
-    bases: list[Integer] = [40000, 50000, 0]  # where a SunSpec map may begin
+    bases: list[Integer] = field(default_factory=lambda: [40000, 50000, 0])  # where a SunSpec map may begin
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AvailabilitySpec(Section):
     """A topic that says whether the device lives: by words, or by ticking (`within`)."""
 
     topic: Topic
-    path: OneOrMore[PayloadPath] = ["$"]
-    online: OneOrMore[str] = []
-    offline: OneOrMore[str] = []
+    path: OneOrMore[PayloadPath] = field(default_factory=lambda: ["$"])
+    online: OneOrMore[str] = field(default_factory=list)
+    offline: OneOrMore[str] = field(default_factory=list)
     within: Duration | None = None  # a heartbeat: any message not older than this
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishSpec(Section):
     """A request that the device needs in order to talk. Never a command."""
 
@@ -230,6 +241,7 @@ class PublishSpec(Section):
     every: Duration | None = None  # None: once after connecting
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MqttSpec(Section):
     """How the device talks.
 
@@ -238,59 +250,63 @@ class MqttSpec(Section):
     """
 
     topic: str | None = None  # the default for the site file's `topic:`
-    qos: int = Field(0, ge=0, le=2)
+    qos: int = field(default=0, metadata={"ge": 0, "le": 2})
     stale_after: Duration = 60.0
     on_change: bool = False  # topics are published on change only (retained or not)
-    availability: OneOrMore[AvailabilitySpec] = []  # all must say online
-    requests: list[PublishSpec] = []
+    availability: OneOrMore[AvailabilitySpec] = field(default_factory=list)  # all must say online
+    requests: list[PublishSpec] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WhenSpec(Section):
     """What tells that a variant applies: the connection, or what a register reads when connecting."""
 
     transport: OneOrMore[Literal["tcp", "rtu+tcp", "serial"]] | None = None
     point: str | None = None
-    values: list[str] = []
+    values: list[str] = field(default_factory=list)
     below: float | None = None
-    from_: float | None = Field(None, alias="from")
+    from_: float | None = field(default=None, metadata={"alias": "from"})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FingerprintSpec(Section):
     """A point by whose value a device is known: one of `values`, inside `between`, or (neither) any value at all."""
 
     point: str
-    values: OneOrMore[str] = []  # as the point reads, words and text included
+    values: OneOrMore[str] = field(default_factory=list)  # as the point reads, words and text included
     between: tuple[float, float] | None = None  # in the point's unit
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VariantSpec(Section):
     """Another firmware or model of the same map: what it changes, and how it is recognised."""
 
     help: str = ""
     when: WhenSpec | None = None  # None: only by the site file's `variant:`
-    modbus: dict[str, Any] = {}
-    mqtt: dict[str, Any] = {}
-    points: dict[str, dict[str, Any] | None] = {}
+    modbus: dict[str, Any] = field(default_factory=dict)
+    mqtt: dict[str, Any] = field(default_factory=dict)
+    points: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileSpec(Section):
     """A device profile as it stands in its file (after `extends` and the variant are merged in)."""
 
     vendor: str
-    models: OneOrMore[str] = []
+    models: OneOrMore[str] = field(default_factory=list)
     kind: Kind
     transport: Literal["modbus", "mqtt"]
     role: Role | Literal["any"] | None = None  # `any`: the site file says it; None: the points name several
     extends: str | None = None
     setup: str = ""  # what the installer must do on the device
-    notes: OneOrMore[str] = []
-    sources: OneOrMore[str] = []
+    notes: OneOrMore[str] = field(default_factory=list)
+    sources: OneOrMore[str] = field(default_factory=list)
     confidence: Literal["two-sources", "mixed", "one-source"] = "one-source"
     identity: str | None = None  # the point with the serial number
-    fingerprint: list[FingerprintSpec] = []  # all of these must hold for `scan` to name this profile
+    fingerprint: list[FingerprintSpec] = field(default_factory=list)  # all of these must hold for `scan` to name this profile
     offline_after: Duration | None = None
-    parameters: dict[str, ParameterSpec] = {}
+    parameters: dict[str, ParameterSpec] = field(default_factory=dict)
     modbus: ModbusSpec = ModbusSpec()
     mqtt: MqttSpec = MqttSpec()
-    variants: dict[str, VariantSpec] = {}
+    variants: dict[str, VariantSpec] = field(default_factory=dict)
     points: dict[str, PointSpec]

@@ -125,7 +125,7 @@ def _readings(profile: DeviceProfile, found: Mapping[str, str], heard: Heard) ->
     topic = found.get("topic") or spec.mqtt.topic or ""
     defaults = {name: (one.default or "").replace("{topic}", topic) for name, one in spec.parameters.items()}
     parameters = {"reply": "edge-agent-scan", **defaults, **found, "topic": topic}
-    few = replace(profile, spec=spec.model_copy(update={"points": {name: spec.points[name] for name in wanted}}))
+    few = replace(profile, spec=replace(spec, points={name: spec.points[name] for name in wanted}))
     readings: dict[str, Reading] = {}
     for row in payload_rows(DeviceSetup("scan", "scan", few, topic=topic, parameters=parameters), parameters):
         for payload in _messages(row, heard):

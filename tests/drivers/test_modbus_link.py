@@ -10,6 +10,7 @@ import socket
 import time
 import tty
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from tests.simulators import Request, frame, misbehaving, serving
 TIMEOUT = 0.3
 
 
-def link_to(port: int, clock: HandClock, scheme: str = "tcp", **pace: float) -> ModbusLink:
+def link_to(port: int, clock: HandClock, scheme: str = "tcp", **pace: Any) -> ModbusLink:
     return ModbusLinks(clock).get(Connection(scheme, "127.0.0.1", port), ModbusSpec(**pace))
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edge_agent.model.measurements import Quality, Reading
 from edge_agent.profiles.derive import add_derived, directed, is_there, value_rule
+from edge_agent.profiles.document import checked
 from edge_agent.profiles.library import load_profile
 from edge_agent.profiles.profile import PointSpec, ProfileSpec
 
@@ -122,7 +123,7 @@ by_value: {input: 2, as: u16, unit: W, positive: {by: flags, values: {0: import,
 
 @given(st.floats(0, 1e6), st.sampled_from([(2, 1), (4, -1), (3, 1)]), st.booleans())
 def test_direction_comes_from_a_bit_whatever_sign_the_magnitude_has(magnitude: float, flag: tuple[int, int], negative: bool) -> None:
-    point = PointSpec.model_validate({"input": "1", "as": "s16", "positive": {"by": "flags", "bits": {"1": "charging", "2": "discharging"}}})
+    point = checked({"input": "1", "as": "s16", "positive": {"by": "flags", "bits": {"1": "charging", "2": "discharging"}}}, PointSpec)
     assert directed(point, ok(-magnitude if negative else magnitude), ok(flag[0], "")).value == magnitude * flag[1]
 
 
@@ -151,8 +152,8 @@ def test_point_is_there_when_the_device_has_what_it_is_made_of(spec_of: MakeSpec
 
 def test_rule_joins_unit_scale_offset_and_words() -> None:
     rule = value_rule(
-        PointSpec.model_validate({"input": "1", "as": "s16", "unit": "kWh", "scale": "0.1", "offset": "-2", "valid": ["0", "5"], "sentinel": "-1"})
+        checked({"input": "1", "as": "s16", "unit": "kWh", "scale": "0.1", "offset": "-2", "valid": ["0", "5"], "sentinel": "-1"}, PointSpec)
     )
     assert (rule.unit, rule.factor, rule.offset, rule.valid, rule.sentinels) == ("Wh", 100.0, -2000.0, (0.0, 5000.0), frozenset({"-1"}))
-    assert value_rule(PointSpec.model_validate({"input": "1", "as": "string(4)"})).is_text
-    assert value_rule(PointSpec.model_validate({"coil": "1", "is": "switch_on"})).is_flag
+    assert value_rule(checked({"input": "1", "as": "string(4)"}, PointSpec)).is_text
+    assert value_rule(checked({"coil": "1", "is": "switch_on"}, PointSpec)).is_flag

@@ -74,7 +74,7 @@ def test_what_is_declared_is_in_the_library(name: str) -> None:
 async def test_fingerprint_that_fits_two_profiles_would_be_noticed() -> None:
     """A profile that is known by too little: any meter with a frequency where the SDM630 has one."""
     sdm630 = library()["eastron-sdm630"]
-    loose = replace(sdm630, name="loose", spec=sdm630.spec.model_copy(update={"fingerprint": [FingerprintSpec(point="frequency", between=(45, 65))]}))
+    loose = replace(sdm630, name="loose", spec=replace(sdm630.spec, fingerprint=[FingerprintSpec(point="frequency", between=(45, 65))]))
     recording = read_recording(FOLDER / "eastron-sdm630.yaml")
     found: list[Found] = []
     async with RegisterServer(words_by_place(recording.registers)) as server:

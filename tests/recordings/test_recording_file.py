@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,12 +48,11 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 def test_any_payload_reading_and_register_is_read_again(
     tmp_path: Path, messages: list[tuple[str, str, bool]], expected: dict[str, str | None], held: dict[int, int]
 ) -> None:
-    recording = WHOLE.model_copy(
-        update={
-            "messages": [MessageSection(topic=topic, payload=payload, retained=retained) for topic, payload, retained in messages],
-            "expected": expected,
-            "registers": {1: {"holding": runs_of(held)}},
-        }
+    recording = replace(
+        WHOLE,
+        messages=[MessageSection(topic=topic, payload=payload, retained=retained) for topic, payload, retained in messages],
+        expected=expected,
+        registers={1: {"holding": runs_of(held)}},
     )
     again = read_recording(written(tmp_path, recording_text(recording)))
     assert again == recording
