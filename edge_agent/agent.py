@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.cloud.queue_rules import queue_rules
-from edge_agent.config import Site, load_site
+from edge_agent.config import Site
 from edge_agent.control import QUEUE_COPY, Answer, Handler, listening, state_lock
 from edge_agent.handover import MOVED, moved_text, refuse_half_restored
 from edge_agent.inspection import queue_answer
@@ -24,6 +24,7 @@ from edge_agent.model.errors import ConfigError, EdgeAgentError, HouseMoved
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.shift import EvidenceOfTime, Shift, no_evidence
 from edge_agent.shift.answers import Answers
+from edge_agent.site_reading import SiteReading, read_site
 from edge_agent.uplink.spread import BacklogStart
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Agent:
 
     async def _take_over(self) -> None:
         try:
-            site = await asyncio.to_thread(load_site, self._site.file)
+            site = await asyncio.to_thread(read_site, self._site.file)
         except ConfigError as error:
             for problem in error.problems:
                 log.error("%s", problem)
@@ -195,8 +196,9 @@ async def _first_of(stop: asyncio.Event, reload: asyncio.Event, failure: asyncio
             one.cancel()
 
 
-async def run_agent(path: Path, clock: Clock, stop: asyncio.Event, evidence: EvidenceOfTime = no_evidence) -> None:
+async def run_agent(path: Path, clock: Clock, stop: asyncio.Event, evidence: EvidenceOfTime = no_evidence, begun: SiteReading | None = None) -> None:
     """One agent for a site file, until `stop` is set; made to re-read it by SIGHUP."""
-    agent = Agent(load_site(path), clock, evidence=evidence)
+    site = await asyncio.to_thread((begun or SiteReading(path)).site)
+    agent = Agent(site, clock, evidence=evidence)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, agent.reload)
     await agent.run(stop)

@@ -196,12 +196,16 @@ def _log(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from edge_agent.site_reading import SiteReading
+
+    os.umask(0o007)  # what a house uses and when is nobody else's business; the group may use the queue when no agent runs
+    begun = SiteReading(options.config) if options.config.exists() else None  # while it works, this process loads the rest
+
     from edge_agent.model.clock import SystemClock
     from edge_agent.service import run
     from edge_agent.timekeeping.system import system_evidence
 
-    os.umask(0o007)  # what a house uses and when is nobody else's business; the group may use the queue when no agent runs
-    asyncio.run(run(options.config, SystemClock(), system_evidence))
+    asyncio.run(run(options.config, SystemClock(), system_evidence, begun))
     return 0
 
 

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from edge_agent import __version__
 from edge_agent.agent import Agent, run_agent
-from edge_agent.config import Site, load_site
-from edge_agent.config.last_valid import keep, load_last_valid
+from edge_agent.config import Site
+from edge_agent.config.last_valid import keep, last_valid, remark_on
 from edge_agent.health import Facts, judge, to_file, worked_before
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import AgentBusy, ConfigError, HouseMoved, StorageError
 from edge_agent.shift import EvidenceOfTime, Shift, no_evidence
+from edge_agent.site_reading import SiteReading, read_site
 from edge_agent.systemd import Service
 
 log = logging.getLogger(__name__)
@@ -33,28 +34,33 @@ SILENT_S = 60.0  # a device that fails for less than this is not worth a word
 _FILE = "health.json"
 
 
-async def run(site_file: Path, clock: Clock, evidence: EvidenceOfTime = no_evidence) -> None:
-    """`edge-agent run`: one agent for a site file, stopped by SIGTERM or SIGINT, made to re-read it by SIGHUP."""
+async def run(site_file: Path, clock: Clock, evidence: EvidenceOfTime = no_evidence, begun: SiteReading | None = None) -> None:
+    """`edge-agent run`: one agent for a site file, stopped by SIGTERM or SIGINT, made to re-read it by SIGHUP.
+
+    `begun` is a reading of the file that is under way.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     service = Service.from_environment()
     if service is None:
-        await run_agent(site_file, clock, stop, evidence)
+        await run_agent(site_file, clock, stop, evidence, begun)
     else:
-        await serve(site_file, clock, service, stop, evidence)
+        await serve(site_file, clock, service, stop, evidence, begun)
 
 
-async def serve(site_file: Path, clock: Clock, service: Service, stop: asyncio.Event, evidence: EvidenceOfTime = no_evidence) -> None:
+async def serve(
+    site_file: Path, clock: Clock, service: Service, stop: asyncio.Event, evidence: EvidenceOfTime = no_evidence, begun: SiteReading | None = None
+) -> None:
     """Runs the agent until `stop` is set; waits, saying why, while there is no site file or queue to work with."""
-    watch, last_valid = Watch(service), LastValid(service.state)
+    watch, kept = Watch(service), LastValid(service.state)
     hurry = asyncio.Event()
     loop = asyncio.get_running_loop()
     while not stop.is_set():
         loop.add_signal_handler(signal.SIGHUP, hurry.set)
         try:
-            site = await asyncio.to_thread(site_in_force, site_file, last_valid)
-            agent = Agent(site, clock, last_valid.keep, evidence)
+            site = await asyncio.to_thread(site_in_force, site_file, kept, begun)
+            agent = Agent(site, clock, kept.keep, evidence)
             loop.add_signal_handler(signal.SIGHUP, agent.reload)
             await watch.over(agent, stop)
         except _CannotBegin as reason:
@@ -63,6 +69,7 @@ async def serve(site_file: Path, clock: Clock, service: Service, stop: asyncio.E
             watch.waits(_CannotBegin([str(error)]))
         except (StorageError, AgentBusy) as error:
             watch.waits(_CannotBegin([str(error)], ours=True))
+        begun = None
         hurry.clear()
         await _first_of(stop, hurry, RETRY_S)
 
@@ -82,16 +89,16 @@ class _CannotBegin(Exception):
         self.ours = ours
 
 
-def site_in_force(site_file: Path, last_valid: LastValid) -> Site:
+def site_in_force(site_file: Path, kept: LastValid, begun: SiteReading | None = None) -> Site:
     """The site file, else the last valid copy of it. Raises _CannotBegin when there is neither."""
-    try:
-        site = load_site(site_file)
-    except ConfigError as mistakes:
-        if site_file.exists():
-            return last_valid.instead(site_file, mistakes)
+    if not site_file.exists():
         words = f"there is no site file {site_file} yet: `sudo edge-agent setup` writes one, and the agent begins by itself"
-        raise _CannotBegin([words]) from None
-    last_valid.keep(site)
+        raise _CannotBegin([words])
+    try:
+        site = (begun or SiteReading(site_file)).site()
+    except ConfigError as mistakes:
+        return kept.instead(site_file, mistakes)
+    kept.keep(site)
     return site
 
 
@@ -115,12 +122,12 @@ class LastValid:
     def instead(self, site_file: Path, mistakes: ConfigError) -> Site:
         """The copy, in place of a site file with mistakes. Raises _CannotBegin when there is none, or it has mistakes, too."""
         said = [str(problem) for problem in mistakes.problems]
+        if (copy := last_valid(site_file, self._state)) is None:
+            raise _CannotBegin([*said, "the agent begins as soon as these mistakes are mended"])
         try:
-            site = load_last_valid(site_file, self._state, mistakes)
+            site = replace(read_site(site_file, copy), remark=remark_on(mistakes))
         except ConfigError as more:
             raise _CannotBegin([*said, *(f"last valid copy: {problem}" for problem in more.problems)], ours=True) from None
-        if site is None:
-            raise _CannotBegin([*said, "the agent begins as soon as these mistakes are mended"])
         for line in (*said, "the site file was not taken over; the last one that was right is in force"):
             self._say(logging.ERROR, line)
         return site

@@ -21,6 +21,7 @@ FLOORS = [
     "outbox",
     "uplink",
     "config",
+    "site_reading",
     "recording",
     "devices",
     "memory",

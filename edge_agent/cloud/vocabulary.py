@@ -278,8 +278,8 @@ class Decisions:
 
     interval_timestamp: Literal["end", "start"] = "end"  # which end of an interval dates its energy
     outside_the_table: bool = True  # also pairs of device and event that the guide's table does not name but the schema allows
-    status_ids: Mapping[DeviceStatus, int] = field(default_factory=lambda: STATUS_IDS)
-    charging_mode_ids: Mapping[DeviceType, Mapping[ChargingMode, int]] = field(default_factory=lambda: CHARGING_MODE_IDS)
+    status_ids: Mapping[DeviceStatus, int] = field(default_factory=lambda: dict(STATUS_IDS))
+    charging_mode_ids: Mapping[DeviceType, Mapping[ChargingMode, int]] = field(default_factory=lambda: dict(CHARGING_MODE_IDS))
     excess_intervals: int = 2  # ENERGY_EXCESS comes every 30 minutes: handed to `Metering`
     # Which days are sent, also handed to `Metering`. What is absent is missing from the day's sum: two quarter-hours may be,
     # which a restart costs a device without a counter; of more, a good part of the sun could be lacking.

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
-from edge_agent.config.site import Site, load_site
 from edge_agent.model.errors import ConfigError
 
 _FOLDER = "last-valid-site"
@@ -34,14 +32,16 @@ def keep(site_file: Path, state: Path) -> None:
     made.rename(folder)
 
 
-def load_last_valid(site_file: Path, state: Path, mistakes: ConfigError) -> Site | None:
-    """The site from the copy, which says why it is in force; None when there is no copy. Raises ConfigError when it is not right either."""
+def last_valid(site_file: Path, state: Path) -> Path | None:
+    """The copy; None when there is none."""
     copy = state / _FOLDER / site_file.name
-    if not copy.is_file():
-        return None
+    return copy if copy.is_file() else None
+
+
+def remark_on(mistakes: ConfigError) -> str:
+    """Why the copy is in force."""
     more = f" and {len(mistakes.problems) - 1} more" if len(mistakes.problems) > 1 else ""
-    remark = f"the site file has mistakes ({mistakes.problems[0]}{more}); the last one that was right is in force"
-    return replace(load_site(site_file, copy), remark=remark)
+    return f"the site file has mistakes ({mistakes.problems[0]}{more}); the last one that was right is in force"
 
 
 def _texts(folder: Path) -> dict[str, bytes]:

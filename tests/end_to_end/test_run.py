@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 
@@ -106,6 +107,24 @@ async def test_new_site_file_is_taken_over_on_sighup(gateway: Gateway, cloud: Lo
         counting.cancel()
     ends = sorted(energies(cloud, "grid-meter"))
     assert ends == list(range(ends[0], ends[-1] + 2, 2)), "the first meter lost an interval"
+
+
+async def test_running_agent_never_loads_what_reads_files(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
+    """Python itself notes what the agent loads: at a start, for a new site file, and for what commands ask of it."""
+    gateway.write_site([meter(meter_server)])
+    async with running(gateway, {"PYTHONPROFILEIMPORTTIME": "1"}), serving({1: SDM630}) as other:
+        await until(lambda: energies(cloud, "grid-meter"), 30)
+        gateway.write_site([meter(meter_server), meter(other, "oven", "consumer")])
+        assert gateway.process is not None
+        gateway.process.send_signal(signal.SIGHUP)
+        await until(lambda: "2 devices" in gateway.logged, 30)
+        output = gateway.folder / "grid-meter.yaml"
+        code, _, errors = await gateway.command("record", "grid-meter", "--minutes", "0", "--output", str(output))
+        assert code == 0, errors
+        await gateway.stop()
+    loaded = set(re.findall(r"^import time:.*\| +(\S+)$", gateway.logged, re.MULTILINE))
+    assert {"httpx._client", "pymodbus.client", "edge_agent.recorder"} <= loaded
+    assert not {"pydantic", "pydantic_core", "ruamel", "ruamel.yaml", "edge_agent.web"} & loaded
 
 
 async def test_dead_device_does_not_delay_the_others(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
