@@ -95,7 +95,7 @@ class WebSection(Section):
 
     listen: str = "127.0.0.1:8080"
     password_file: str | None = None
-    hosts: list[str] = []
+    hosts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
