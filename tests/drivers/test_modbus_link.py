@@ -166,7 +166,7 @@ async def test_late_answer_never_lands_in_another_question(rtu: bool, hand_clock
             try:
                 async with asyncio.timeout(chooser.uniform(0.001, 0.2) if chooser.random() < 0.3 else None):
                     words = await link.read(1, tables[function], address, count, 0.01)
-            except NoAnswer:
+            except (NoAnswer, NoConnection):  # a busy machine may not connect in 0.01 s either
                 silences += 1
             except TimeoutError:
                 cancelled += 1

@@ -621,7 +621,9 @@ async def test_a_type_that_is_refused_again_and_again_is_said_once(cloud: LocalC
     cloud.fault = fault
     async with rig(cloud, tmp_path) as one, one.running():
         for number in range(5):
-            await one.commit(event("plug", NOW + number, 0.5 * number, "SWITCH_STATE"), event("meter", NOW + number, number))
+            await one.commit(event("plug", NOW + number, 0.5 * number, "SWITCH_STATE"))
+            await until(lambda: one.uploader.status().suspects == 1)
+            await one.commit(event("meter", NOW + number, number))  # accepted after the refusal, which shows that the building is known
             await one.until_sent()
         assert len(lines()) == 1
         assert one.uploader.status().buried == 5
