@@ -29,6 +29,7 @@ class Facts:
     now_s: float
     silent_devices: Mapping[str, str] = field(default_factory=dict)  # id: what is wrong
     read_devices: int = 0  # that were read at the last attempt
+    known_devices: int = 0  # in the site file
     queue_trouble: str = ""
     upload_trouble: str = ""
     upload_refused: bool = False  # the cloud answers, and refuses: the trouble may be ours
@@ -41,23 +42,29 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The judgement. `worked_s` says for each part of the work when it was last seen working, in seconds since boot."""
+    """The judgement. `worked_s` says for each part of the work when it was last seen working, in seconds since boot.
+
+    `works` and `fails` are for the updater, which compares them with the version before also after a reboot.
+    """
 
     state: State
     reasons: tuple[str, ...]
     worked_s: Mapping[str, float]
+    works: tuple[str, ...] = ()
+    fails: tuple[str, ...] = ()  # and could be this program's fault
 
 
 def judge(facts: Facts, worked_before_s: Mapping[str, float]) -> Health:
     """The health now; `worked_before_s` is what the health before, or that of the program before, knew."""
-    works = _works(facts)
+    works = tuple(_works(facts))
+    fails = tuple(part for part in _failing(facts) if part not in works)
     worked_s = {**worked_before_s, **{part: facts.now_s for part in works}}
-    lost = [part for part in _failing(facts) if part not in works and _worked_before(facts, worked_before_s.get(part))]
+    lost = [part for part in fails if _worked_before(facts, worked_before_s.get(part))]
     reasons = tuple(_reasons(facts))
     if facts.hanging or facts.waiting_is_ours or lost:
         before = tuple(f"before this start {_PARTS[part]}" for part in lost)
-        return Health("unhealthy", reasons + before, worked_s)
-    return Health("degraded" if reasons else "healthy", reasons, worked_s)
+        return Health("unhealthy", reasons + before, worked_s, works, fails)
+    return Health("degraded" if reasons else "healthy", reasons, worked_s, works, fails)
 
 
 _PARTS = {"devices": "devices could be read", "queue": "the queue could be written", "upload": "uploads were accepted"}
@@ -98,6 +105,10 @@ def to_file(health: Health, version: str, facts: Facts) -> str:
         "ready": True,
         "uptime_s": round(facts.now_s, 1),
         "started_uptime_s": round(facts.started_s, 1),
+        "works": list(health.works),
+        "fails": list(health.fails),
+        "devices_read": facts.read_devices,
+        "devices_known": facts.known_devices,
         "worked_uptime_s": {part: round(at, 1) for part, at in health.worked_s.items()},
     }
     return json.dumps(told, ensure_ascii=False) + "\n"

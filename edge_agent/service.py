@@ -245,6 +245,7 @@ def facts_of(shift: Shift, bare: Facts) -> Facts:
         bare,
         silent_devices=silent,
         read_devices=sum(known.sample is not None and known.failing_since is None for known in devices.values()),
+        known_devices=len(devices),
         queue_trouble="the queue cannot be written; what is measured is held in memory" if shift.holds_unstored else "",
         upload_trouble="" if upload.state == "running" else f"uploads {upload.state}",
         upload_refused=upload.refused,

@@ -41,7 +41,7 @@ def advice(status: Status) -> list[Advice]:
         *_building(status),
         *_counted(status),
         *_refused(status),
-        *update_advice(status["updates"]),
+        *update_advice(status["updates"], all(device["state"] == "ok" for device in status["devices"])),
     ]
 
 

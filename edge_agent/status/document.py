@@ -107,7 +107,7 @@ class Updates(TypedDict):
     check: str  # ok, failed, or empty
     check_reason: str
     changed_at: float | None
-    state: str  # judging, confirmed, rolled-back, stuck, or empty
+    state: str  # judging, confirmed, rolled-back, stuck, refused, or empty
     version_from: str
     version_to: str
     reason: str

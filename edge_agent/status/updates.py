@@ -8,11 +8,13 @@ from pathlib import Path
 from edge_agent.status.document import Advice, Updates
 
 FOLDER = Path("/var/lib/edge-agent-updater")
+UNTIL_BOOT = Path("/run/edge-agent-updater")  # where it reports when its folder is read-only
 
 
-def read_updates(folder: Path = FOLDER) -> Updates | None:
+def read_updates(folder: Path = FOLDER, until_boot: Path = UNTIL_BOOT) -> Updates | None:
     """What stands in the reports; None without an updater, or one that has not looked yet."""
-    check, report = _fields(folder / "check"), _fields(folder / "report")
+    check = max(_fields(folder / "check"), _fields(until_boot / "check"), key=lambda fields: _instant(fields) or 0.0)
+    report = _fields(folder / "report")
     if not check and not report:
         return None
     return Updates(
@@ -40,21 +42,30 @@ def _instant(fields: dict[str, str]) -> float | None:
     return float(fields["at"]) if fields.get("at", "").isdigit() else None
 
 
+_WORDS = {
+    "judging": "proves itself",
+    "confirmed": "has proved itself",
+    "rolled-back": "was taken back",
+    "refused": "cannot be installed",
+    "stuck": "does not work",
+}
+
+
 def update_text(updates: Updates) -> str:
     """The newest of it in a few words."""
-    words = {"judging": "proves itself", "confirmed": "has proved itself", "rolled-back": "was taken back", "stuck": "does not work"}
-    if updates["state"] in words:
-        return f"{updates['version_to']} {words[updates['state']]}"
+    if updates["state"] in _WORDS:
+        return f"{updates['version_to']} {_WORDS[updates['state']]}"
     return "looked for, none was due" if updates["check"] == "ok" else "could not be looked for"
 
 
-def update_advice(updates: Updates | None) -> Iterator[Advice]:
-    """What of it needs a look."""
+def update_advice(updates: Updates | None, all_answer: bool) -> Iterator[Advice]:
+    """What of it needs a look. `all_answer`: every device is read, so that what was silent during the update is no news."""
     if updates is None:
         return
-    if updates["state"] == "stuck":
-        yield Advice(problem=True, subject="updates", text=f"version {updates['version_to']} does not work: {updates['reason']}")
-    elif updates["state"] == "rolled-back":
-        yield Advice(problem=False, subject="updates", text=f"version {updates['version_to']} was taken back: {updates['reason']}")
+    state, version, reason = updates["state"], updates["version_to"], updates["reason"]
+    if state in ("stuck", "rolled-back", "refused"):
+        yield Advice(problem=state == "stuck", subject="updates", text=f"version {version} {_WORDS[state]}: {reason}")
+    elif state == "confirmed" and reason and not all_answer:
+        yield Advice(problem=False, subject="updates", text=f"version {version} has proved itself, but {reason}")
     if updates["check"] == "failed":
-        yield Advice(problem=False, subject="updates", text=f"could not be looked for: {updates['check_reason']}")
+        yield Advice(problem=False, subject="updates", text=f"no updates: {updates['check_reason']}")

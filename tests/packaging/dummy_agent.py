@@ -37,7 +37,8 @@ state=healthy
 while :; do
   n=$((n + 1))
   told=$(cat /var/lib/edge-agent/state 2>/dev/null || echo $state)
-  printf '{"version": "%%s", "state": "%%s", "reasons": [], "uptime_s": %%s}\\n' $version $told $n > /run/edge-agent/.new
+  more=$(cat /var/lib/edge-agent/more-$version 2>/dev/null)
+  printf '{"version": "%%s", "state": "%%s", "reasons": [], "uptime_s": %%s%%s}\\n' $version $told $n "${more:+, $more}" > /run/edge-agent/.new
   mv /run/edge-agent/.new /run/edge-agent/health.json
   [ $broken = late-crash ] && [ $n -ge 10 ] && exit 3
   [ $broken = hang ] && [ $n -ge 6 ] && sleep 3600
@@ -67,7 +68,7 @@ def dummy_deb(folder: Path, version: str, broken: str = "no", depends: str = "sy
         "DEBIAN/control": f"Package: edge-agent\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@example.invalid>\n"
         f"Depends: {depends}\nDescription: stand-in\n with more words\n .\n than one line\n",
         "DEBIAN/postinst": FAILING % "configured" if broken == "postinst" else POSTINST,
-        "DEBIAN/preinst": "#!/bin/sh\nsleep 0.5\n" if broken == "slow" else "#!/bin/sh\nexit 0\n",
+        "DEBIAN/preinst": {"slow": "#!/bin/sh\nsleep 0.5\n", "preinst": FAILING % "unpacked"}.get(broken, "#!/bin/sh\nexit 0\n"),
         "DEBIAN/prerm": FAILING % "removed" if broken == "removal" else "#!/bin/sh\nexit 0\n",
         "DEBIAN/postrm": FAILING % "removed" if broken == "removal" else "#!/bin/sh\nexit 0\n",
         "DEBIAN/conffiles": "/etc/edge-agent/example.conf\n",

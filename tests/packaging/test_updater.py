@@ -243,7 +243,7 @@ def test_agent_that_is_removed_meanwhile_stays_away(fleet: list[Gateway]) -> Non
     def story(gateway: Gateway) -> None:
         gateway.set("SOAK", "0")
         new = gateway.operator.release()
-        gateway.look()
+        gateway.run("apt-get update && apt-get -y upgrade")
         gateway.wait_for(f"grep -q '^to={new}' {STATE}/report")
         assert f"edge-agent {new} replaces" in gateway.journal()
         assert "prove itself for 600 s" in gateway.journal()  # without any time nobody could

@@ -109,6 +109,9 @@ class Gateway:
 
     def install(self, agent: Path) -> None:
         """Boots, and installs as an installer would; checks in tests are quicker than in the field."""
+        settings = self.system.root / "etc/systemd/system.conf.d/trial.conf"
+        settings.parent.mkdir()
+        settings.write_text("[Manager]\nDefaultEnvironment=EDGE_AGENT_SOAK_FLOOR=1\n")
         self.system.boot()
         (self.system.root / "etc/systemd/system/repository.service").write_text(_SERVER)
         for deb in (agent, self.operator.updater()):

@@ -63,6 +63,14 @@ def test_waiting_condemns_only_when_another_version_would_not_wait(ours: bool, s
     assert health.worked_s == ALL_WORKED
 
 
+def test_updater_is_told_what_works_and_what_fails_once_it_has_settled() -> None:
+    broken = replace(SETTLED, read_devices=0, known_devices=2, uploaded=False, upload_trouble="uploads waiting: 400", upload_refused=True)
+    told = json.loads(to_file(judge(broken, {}), "1.2.3", broken))
+    assert (told["works"], told["fails"], told["devices_read"], told["devices_known"]) == (["queue"], ["devices", "upload"], 0, 2)
+    early = replace(broken, now_s=START_S + SETTLE_S - 1)
+    assert json.loads(to_file(judge(early, {}), "1.2.3", early))["fails"] == []
+
+
 def test_mistake_in_the_site_file_degrades() -> None:
     assert judge(replace(SETTLED, remarks=("the site file has mistakes",)), ALL_WORKED).state == "degraded"
 
