@@ -30,7 +30,7 @@ def installed(release: str, folder: Path, deb: Path) -> Iterator[Machine]:
     """A machine that has booted and installed the agent; no site file yet, no house yet."""
     with machine(release, folder, {deb.parent: "/debs", Path(__file__).parent: "/tests"}) as system:
         system.boot()
-        system.run(f"dpkg --install /debs/{deb.name}")
+        system.run(f"cd /debs && apt install --yes ./{deb.name}")  # the README's words
         yield system
 
 

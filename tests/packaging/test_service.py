@@ -74,11 +74,11 @@ def test_service_outlives_stops_power_cuts_and_its_own_removal(release: str, tmp
         start_house(system)
         wait_for_events(system)
 
-        system.run("dpkg --remove edge-agent")
+        system.run("apt remove --yes edge-agent")
         system.run("! systemctl is-active edge-agent; test -s /var/lib/edge-agent/edge-agent.db; test -s /etc/edge-agent/agent.yaml")
-        system.run(f"dpkg --install /debs/{agent_deb.name}")
+        system.run(f"apt install --yes /debs/{agent_deb.name}")
         system.wait_for("systemctl is-active edge-agent")
-        system.run("systemctl stop house; dpkg --purge edge-agent")
+        system.run("systemctl stop house; apt purge --yes edge-agent")
         left = system.run("find / -xdev -path '*edge-agent*' -not -path '/proc/*' -not -path '/debs/*' -not -path '/sys/*'", check=False).stdout
         assert left.split() == []
 

@@ -116,13 +116,17 @@ class Gateway:
         (self.system.root / "etc/systemd/system/repository.service").write_text(_SERVER)
         for deb in (agent, self.operator.updater()):
             shutil.copy(deb, self.system.root / "root")
-        self.run("systemctl enable --now repository && apt-get install -y /root/edge-agent_*.deb")
-        self.install_updater()
+        self.run("systemctl enable --now repository && cd /root && apt install --yes ./edge-agent_*.deb ./edge-agent-updater_*.deb")
+        self.set_for_tests()
         self.wait_for("systemctl is-active edge-agent && test -e /run/edge-agent/health.json")
 
     def install_updater(self) -> None:
-        """Installs the updater, and gives it settings for tests."""
+        """Installs the updater again."""
         self.run("apt-get install -y /root/edge-agent-updater_*.deb")
+        self.set_for_tests()
+
+    def set_for_tests(self) -> None:
+        """Settings with which nobody waits long."""
         self.set("WINDOW", "always")
         self.set("SOAK", str(self.soak_s))
 
