@@ -29,7 +29,7 @@ WantedBy=multi-user.target
 AGENT = """\
 #!/bin/sh
 version=%(version)s broken=%(broken)s n=0
-if [ $broken = crash ] || [ $broken = removal ]; then exit 1; fi
+if [ $broken = crash ] || [ $broken = removal ]; then echo "$version falls over its feet"; exit 1; fi
 [ $broken = never-ready ] && exec sleep 3600
 systemd-notify --ready
 state=healthy
