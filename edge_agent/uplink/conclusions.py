@@ -48,6 +48,8 @@ class Conclusions:
         self._outbox, self._clock, self._building_id = outbox, clock, building_id
         self._gate, self._intake, self._troubles, self._settling, self._start = gate, intake, troubles, settling, start
         self._burials = Burials()
+        self._left_by_map: Part = ()  # a refused batch without those that its answer named
+        self._halved_to = 0  # up to this seq maps are not believed: what keys they have is not documented, they may count from 1
         self.batch_size = batch_size
         self.progress = Progress()
         self.accepted_at: float | None = None  # UTC epoch seconds
@@ -98,15 +100,18 @@ class Conclusions:
     # refusals
 
     async def _find_refused(self, part: Part, verdict: Verdict) -> None:
-        """Finds the bad ones of a batch: by the answer's map when it names places, else by halving."""
-        named = named_places(verdict.errors, len(part))
+        """Finds the bad ones of a batch: by the answer's map when it names places, else, or when that did not help, by halving."""
+        if part == self._left_by_map:
+            self._halved_to = part[-1].seq
+        named = named_places(verdict.errors, len(part)) if part[-1].seq > self._halved_to else {}
         if not named:
             self._intake.backlog.halve(part)
         elif len(named) == len(part):
             self._intake.backlog.put_first(part[1:])
             await self._suspect(part[0], verdict.status, named[0])
         else:
-            self._intake.backlog.put_first(tuple(queued for place, queued in enumerate(part) if place not in named))
+            self._left_by_map = tuple(queued for place, queued in enumerate(part) if place not in named)
+            self._intake.backlog.put_first(self._left_by_map)
             for place, text in named.items():
                 await self._set_aside(part[place], True, verdict.status, text)
 

@@ -374,6 +374,23 @@ async def test_an_event_that_a_map_names_wrongly_is_not_buried(cloud: LocalCloud
     assert sorted(values(cloud)) == list(range(5))
 
 
+async def test_a_map_that_counts_from_one_costs_one_call_and_no_more(cloud: LocalCloud, tmp_path: Path) -> None:
+    """What keys the map has is not documented: after one that did not name the bad event, halving finds it."""
+
+    def counted_from_one(request: Request) -> Fault | None:
+        body = json.loads(request.body) if request.path == HISTORICAL else []
+        return next((Answer(400, {str(place): "bad"}) for place, one in enumerate(body, 1) if one["deviceId"] == "x"), None)
+
+    cloud.fault = counted_from_one
+    async with rig(cloud, tmp_path) as one, one.running():
+        await one.commit(*(event("x" if number == 30 else "meter", NOW - 2 * DAY + number, number) for number in range(100)))
+        await until(lambda: len(cloud.events) == 99, 30)
+        await one.commit(event("meter", NOW, 100))
+        await one.until_sent()
+        assert [letter["value"] for letter in await one.outbox.dead_letters(10)] == [30]
+    assert calls(cloud, HISTORICAL) <= 2 * math.ceil(math.log2(100)) + 4
+
+
 async def test_several_bad_events_are_all_found(cloud: LocalCloud, tmp_path: Path) -> None:
     cloud.error_keys = "none"
     bad = {3, 4, 77, 99}
