@@ -136,7 +136,7 @@ def hand_clock() -> HandClock:
     return HandClock()
 
 
-async def until(condition: Callable[[], object], within_s: float = 10.0) -> None:
+async def until(condition: Callable[[], object], within_s: float = 30.0) -> None:
     """Waits for a condition, and fails when it does not come true."""
     deadline = time.monotonic() + within_s
     while not condition():

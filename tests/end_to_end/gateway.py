@@ -53,7 +53,7 @@ class Gateway:
                 env={**os.environ, **(environment or {})},
             )
 
-    async def stop(self, within_s: float = 5.0, how: signal.Signals = signal.SIGTERM) -> int:
+    async def stop(self, within_s: float = 30.0, how: signal.Signals = signal.SIGTERM) -> int:
         """Ends the agent and waits; fails when it takes longer than it promises."""
         assert self.process is not None
         if self.process.returncode is None:

@@ -20,7 +20,8 @@ from edge_agent.uplink.uploader import Uploader, UploadSettings
 NOON = 1_800_000_000.0 - 1_800_000_000 % 86400 + 43200
 NOW = NOON + 600  # in the middle of a quarter-hour: nothing is held for the spread
 SETTINGS = UploadSettings()
-PATIENCE = Patience(connect_s=2.0, answer_s=1.0, batch_s=1.0)
+PATIENCE = Patience(connect_s=10.0, answer_s=10.0, batch_s=10.0)  # a machine that is busy is no silent cloud
+IMPATIENCE = Patience(connect_s=5.0, answer_s=2.0, batch_s=2.0)
 
 
 def account_of(cloud: LocalCloud) -> MoostAccount:
@@ -45,7 +46,7 @@ class Rig:
         await self.outbox.commit(events, {})
         self.uploader.wake()
 
-    async def until_sent(self, timeout_s: float = 30.0) -> None:
+    async def until_sent(self, timeout_s: float = 60.0) -> None:
         """Until nothing waits any more but what is dead."""
         async with asyncio.timeout(timeout_s):
             while (await self.outbox.stats())["waiting"]:

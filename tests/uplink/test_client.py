@@ -18,7 +18,7 @@ from edge_agent.uplink.client import MoostAccount, MoostClient, Patience
 from edge_agent.uplink.verdict import Kind, Verdict
 from tests.certificates import certificate, speak_tls
 from tests.conftest import HandClock
-from tests.uplink.rig import NOW, PATIENCE, account_of, event
+from tests.uplink.rig import IMPATIENCE, NOW, PATIENCE, account_of, event
 
 
 @pytest.fixture
@@ -163,9 +163,11 @@ async def test_an_address_that_makes_no_sense_is_no_exception(clock: HandClock) 
     assert (verdict.kind, verdict.reached) == (Kind.LATER, True)
 
 
-async def test_silence_ends_with_the_time_out(cloud: LocalCloud, client: MoostClient) -> None:
-    cloud.fault = on("/events/v1", Slow(1.5), times=1)
+async def test_silence_ends_with_the_time_out(cloud: LocalCloud, clock: HandClock) -> None:
+    cloud.fault = on("/events/v1", Slow(60.0), times=1)
+    client = MoostClient(account_of(cloud), clock, IMPATIENCE)
     verdict = await client.send_live(event("meter", NOW))
+    await client.close()
     assert (verdict.kind, verdict.reached) == (Kind.LATER, True)
     assert verdict.reason == "POST /events/v1: no answer in time"
 
@@ -297,11 +299,11 @@ async def test_a_token_in_an_answer_that_is_not_the_tokens_is_masked(cloud: Loca
 
 async def test_no_log_error_or_repr_ever_holds_a_secret(cloud: LocalCloud, clock: HandClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    client = MoostClient(account_of(cloud), clock, PATIENCE)
+    client = MoostClient(account_of(cloud), clock, IMPATIENCE)
     verdicts = [await client.send_live(event("meter", NOW))]
     for logger in ("httpx", "httpcore", "httpcore.http11", "httpcore.connection"):
         logging.getLogger(logger).setLevel(logging.NOTSET)
-    faults: list[Fault] = [Answer(500), Answer(401), Answer(302, headers={"Location": "/x"}), Drop(), Slow(1.2), Answer(200, b"<p>")]
+    faults: list[Fault] = [Answer(500), Answer(401), Answer(302, headers={"Location": "/x"}), Drop(), Slow(2.5), Answer(200, b"<p>")]
     faults += [Answer(200, b"{"), Answer(200, {"access_token": f"{CLIENT_SECRET}\n"})]
     for fault in faults:
         for path in ("/auth/token/v1", "/events/v1"):

@@ -19,7 +19,7 @@ from edge_agent.uplink.verdict import Kind, Verdict
 from tests.certificates import certificate, speak_tls
 from tests.conftest import HandClock, until
 from tests.fault_proxy import FaultProxy, Harm, faulty_line, proxy_to
-from tests.uplink.rig import NOW, PATIENCE, event, rig
+from tests.uplink.rig import IMPATIENCE, NOW, PATIENCE, event, rig
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -68,7 +68,7 @@ async def test_a_connection_that_was_closed_while_idle_costs_no_failure(cloud: L
 
 
 async def test_half_open_connections_are_left_after_a_time_out(cloud: LocalCloud, line: FaultProxy, tmp_path: Path) -> None:
-    async with rig(cloud, tmp_path, account=account_at(line.url), patience=Patience(2.0, 0.5, 0.5)) as one, one.running():
+    async with rig(cloud, tmp_path, account=account_at(line.url), patience=IMPATIENCE) as one, one.running():
         await one.commit(*(event(f"device-{number}", NOW, number) for number in range(20)))
         await one.until_sent()  # up to four connections are kept
         line.forget()
@@ -90,7 +90,7 @@ async def test_whatever_the_line_does_nothing_is_lost_and_uploads_resume(cloud: 
         assert (await one.outbox.stats())["waiting"] >= 3 - line.lost
         line.harm = Harm.NONE
         line.hang_up()
-        await one.until_sent(20)
+        await one.until_sent()
         stats = await one.outbox.stats()
     values = [received["value"] for received in cloud.received()]
     assert set(values) == {1.0, 2.0, 10.0, 11.0, 12.0}
@@ -267,7 +267,7 @@ async def test_uploads_go_on_once_the_certificate_fits_the_clock(cloud: LocalClo
         cloud.stop()
         cloud.start()
         speak_tls(cloud, good)
-        await one.until_sent(20)
+        await one.until_sent()
     assert [received["value"] for received in cloud.received()] == [1.0]
 
 

@@ -20,7 +20,7 @@ from edge_agent.uplink.client import CONNECTIONS, Patience
 from edge_agent.uplink.spread import BacklogStart
 from edge_agent.uplink.uploader import Uploader, UploadSettings
 from tests.conftest import HandClock, until
-from tests.uplink.rig import NOW, Rig, event, rig
+from tests.uplink.rig import IMPATIENCE, NOW, PATIENCE, Rig, event, rig
 
 LIVE, HISTORICAL = "/events/v1", "/events/historical/v1"
 HOUR, DAY = 3600, 86400
@@ -185,7 +185,7 @@ async def test_a_backlog_under_way_tells_its_pace_and_the_time_left(cloud: Local
 CASES: list[tuple[Fault, str, int, int]] = [
     (Drop(after_storing=True), LIVE, 1, 1),
     (Drop(), LIVE, 1, 1),
-    (Slow(1.3), LIVE, 1, 1),
+    (Slow(3.0), LIVE, 1, 1),
     (Answer(500), LIVE, 1, 1),
     (Answer(200), LIVE, 1, 1),
     (Answer(500, stored=3), HISTORICAL, 5, 5),
@@ -204,7 +204,7 @@ CASES: list[tuple[Fault, str, int, int]] = [
 async def test_what_may_be_doubled_is_counted(cloud: LocalCloud, tmp_path: Path, fault: Fault, path: str, count: int, counted: int) -> None:
     cloud.fault = failing_once(path, fault)
     age = 2 * DAY if path == HISTORICAL else 0
-    async with rig(cloud, tmp_path) as one, one.running():
+    async with rig(cloud, tmp_path, patience=IMPATIENCE if isinstance(fault, Slow) else PATIENCE) as one, one.running():
         await one.commit(*(event("meter", NOW - age + number, number) for number in range(count)))
         await one.until_sent()
         stats = await one.outbox.stats()
@@ -214,7 +214,7 @@ async def test_what_may_be_doubled_is_counted(cloud: LocalCloud, tmp_path: Path,
 
 
 async def test_a_call_given_up_at_the_stop_is_counted_too(cloud: LocalCloud, tmp_path: Path) -> None:
-    cloud.fault = lambda request: Slow(1.0) if request.path == LIVE else None
+    cloud.fault = lambda request: Slow(15.0) if request.path == LIVE else None
     async with rig(cloud, tmp_path, patience=Patience()) as one:
         one.uploader.finish_s = 0.05
         async with one.running():

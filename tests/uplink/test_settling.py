@@ -16,7 +16,7 @@ from edge_agent.uplink.uploader import UploadSettings
 from tests.conftest import until
 from tests.uplink.rig import NOW, event, rig
 
-PATIENT = Patience(connect_s=10, answer_s=10, batch_s=10)
+PATIENT = Patience(connect_s=60, answer_s=60, batch_s=60)
 
 
 async def traced(outbox: Outbox) -> list[str]:
@@ -44,11 +44,11 @@ async def test_an_intervals_live_events_leave_the_queue_in_a_few_transactions(cl
 
 
 async def test_a_group_is_settled_within_seconds_though_more_is_under_way(cloud: LocalCloud, tmp_path: Path) -> None:
-    cloud.fault = lambda request: Slow(2.0) if b"slow" in request.body else None
+    cloud.fault = lambda request: Slow(50.0) if b"slow" in request.body else None
     async with rig(cloud, tmp_path, clock=ScaledClock(10, NOW), patience=PATIENT) as one:
         await one.commit(event("slow-1", NOW), event("fast-1", NOW), event("fast-2", NOW))
         async with one.running():
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (await one.outbox.stats())["accepted_live"] < 2:
                     await asyncio.sleep(0.01)
             assert one.uploader.status().in_flight == 1
@@ -60,7 +60,7 @@ async def test_never_more_than_a_batch_is_with_the_cloud_and_still_in_the_queue(
     async with rig(cloud, tmp_path, clock=ScaledClock(1, NOW), settings=UploadSettings(batch_size=batch_size)) as one:
         await one.commit(*(event(f"device-{number}", NOW, number) for number in range(60)))
         most = 0
-        async with one.running(), asyncio.timeout(20):
+        async with one.running(), asyncio.timeout(60):
             while stored := (await one.outbox.stats())["waiting"]:
                 most = max(most, len(cloud.received()) - (60 - stored))
                 await asyncio.sleep(0.001)
@@ -68,12 +68,12 @@ async def test_never_more_than_a_batch_is_with_the_cloud_and_still_in_the_queue(
 
 
 async def test_live_events_do_not_gather_beside_a_batch_that_is_under_way(cloud: LocalCloud, tmp_path: Path) -> None:
-    cloud.fault = lambda request: Slow(8.0) if "historical" in request.path else None
+    cloud.fault = lambda request: Slow(50.0) if "historical" in request.path else None
     settings = UploadSettings(batch_size=20)
     async with rig(cloud, tmp_path, clock=ScaledClock(0.001, NOW), settings=settings, patience=PATIENT) as one:
         one.uploader.finish_s = 0.0
         await one.commit(*(event("old", NOW - 9000 + number, number) for number in range(21)))  # the newest goes live
-        async with one.running(), asyncio.timeout(30):
+        async with one.running(), asyncio.timeout(45):
             while not any("historical" in request.path for request in cloud.requests):
                 await asyncio.sleep(0.01)
             await one.commit(*(event(f"device-{number}", NOW, number) for number in range(30)))
@@ -102,7 +102,7 @@ async def test_what_could_not_be_settled_is_settled_later_and_not_sent_again(clo
 
 
 async def test_the_stop_settles_what_waits_for_its_group(cloud: LocalCloud, tmp_path: Path) -> None:
-    cloud.fault = lambda request: Slow(2.0) if b"slow" in request.body else None
+    cloud.fault = lambda request: Slow(50.0) if b"slow" in request.body else None
     async with rig(cloud, tmp_path, clock=ScaledClock(0.001, NOW), patience=PATIENT) as one:
         await one.commit(event("slow-1", NOW), event("fast-1", NOW), event("fast-2", NOW))
         async with one.running():
