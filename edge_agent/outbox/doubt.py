@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from edge_agent.outbox import counters
 
-_MOST = "in_doubt"  # events, at any moment of the run that has the mark; 0 after its end
+_MOST = "in_doubt"  # events under way, at any moment of the run that has the mark; 0 after its end
+_UNCOUNTED = "in_doubt_uncounted"  # copies by failed calls of that run, at most, that are not counted yet
 _TO, _AT = "kept_to", "kept_at"  # as in `Kept`
 _BATCHES = 2  # from the front: beside the one under way others may have been put back
 
@@ -34,6 +35,17 @@ def begin(db: sqlite3.Connection, most: int) -> None:
     counters.put(db, _MOST, most)
 
 
+def note(db: sqlite3.Connection, most: int) -> None:
+    """Calls have failed that may have arrived: up to so many copies are counted by who sends them, or, if that run dies, by the next one."""
+    counters.put(db, _UNCOUNTED, most)
+
+
+def counted(db: sqlite3.Connection, copies: int) -> None:
+    """Those that were noted are counted now."""
+    counters.count(db, "possibly_doubled", copies)
+    counters.put(db, _UNCOUNTED, 0)
+
+
 def end(db: sqlite3.Connection, taken: int) -> None:
     """Nothing is under way any more. What was taken, up to this place, may have been sent all the same."""
     counters.put(db, _MOST, 0)
@@ -44,7 +56,8 @@ def count(db: sqlite3.Connection) -> None:
     """Counts what a run that died may have doubled, once."""
     if most := counters.get(db, _MOST):
         _keep(db, kept(db))
-        counters.count(db, "possibly_doubled", int(db.execute(_WAITING, (most,)).fetchone()[0]))
+        waiting = int(db.execute(_WAITING, (most,)).fetchone()[0])
+        counted(db, waiting + counters.get(db, _UNCOUNTED) if waiting else 0)
         counters.put(db, _MOST, 0)
 
 

@@ -245,7 +245,7 @@ class Queue:
         """The cloud has them: they leave the queue and are counted, and with them the copies it may have of these or earlier ones."""
         with self.transaction():
             if possibly_doubled:
-                counters.count(self._db, "possibly_doubled", possibly_doubled)
+                doubt.counted(self._db, possibly_doubled)
             if not taken:
                 return
             self._remove(taken)
@@ -259,6 +259,11 @@ class Queue:
         """From here on up to `most` events may be with the cloud unbeknown: if this run dies, the next one counts them."""
         with self.transaction():
             doubt.begin(self._db, most)
+
+    def note_doubt(self, most: int) -> None:
+        """Up to so many copies may be at the cloud that `accept` will be told of later: if this run dies, the next one counts them."""
+        with self.transaction():
+            doubt.note(self._db, most)
 
     def end_sending(self) -> None:
         """Nothing is under way any more, and what may be doubled is counted."""

@@ -27,7 +27,8 @@ class Settling:
     def __init__(self, outbox: Outbox, clock: Clock) -> None:
         self._outbox, self._clock = outbox, clock
         self.jobs: list[Job] = []
-        self.possibly_doubled = 0  # counted with the next group: a write of its own would wear the flash
+        self.possibly_doubled = 0  # counted with the next group: a write for each failed call would wear the flash
+        self._noted = 0  # so many of them, should the agent die
         self.failed = False  # the queue could not be written
         self._since = 0.0
         self._writing = asyncio.Lock()
@@ -39,6 +40,14 @@ class Settling:
             if not self.begun:
                 await self._outbox.call(lambda queue: queue.begin_sending(batch_size + CONNECTIONS))
                 self.begun = True
+
+    async def note_doubt(self) -> None:
+        """Before anything is sent again: notes twice what may be doubled, so that a long outage costs a few writes. Raises StorageError."""
+        async with self._writing:
+            if self.possibly_doubled > self._noted:
+                most = 2 * self.possibly_doubled
+                await self._outbox.call(lambda queue: queue.note_doubt(most))
+                self._noted = most
 
     async def end(self) -> None:
         """Settles, and nothing is under way any more. Raises StorageError."""
@@ -82,6 +91,7 @@ class Settling:
             self.failed = False
             del self.jobs[: len(jobs)]
             self.possibly_doubled -= doubled
+            self._noted = 0 if doubled else self._noted
             self._since = self._clock.monotonic()
 
 

@@ -133,6 +133,7 @@ class Uploader:
         for task in [task for task in self._jobs if task.done()]:
             await self._conclusions.draw(self._jobs.pop(task), task.result())
         await self._settle_in_time()
+        await self._settling.note_doubt()
         if self._gate.wait_s > 0:
             self._intake.stale()  # by then some will be too old for the live call
             return True

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from edge_agent.demo.cloud import Answer, Drop, Fault, LocalCloud, Request, Slow
 from edge_agent.inspection import queue_text
 from edge_agent.model.clock import ScaledClock
+from edge_agent.outbox.outbox import Outbox
 from edge_agent.uplink.choice import FAIR_SHARE
 from edge_agent.uplink.client import CONNECTIONS, Patience
 from edge_agent.uplink.spread import BacklogStart
@@ -232,7 +233,6 @@ async def test_a_call_given_up_at_the_stop_is_counted_too(cloud: LocalCloud, tmp
 async def test_what_is_under_way_in_a_power_cut_is_counted_at_the_next_start(
     cloud: LocalCloud, tmp_path: Path, fault: Fault, path: str, counted: int
 ) -> None:
-    after_the_cut = tmp_path / "after the cut"
     age = 2 * DAY if path == HISTORICAL else 0
     cloud.fault = lambda request: fault if request.path == path else None
     async with rig(cloud, tmp_path, patience=Patience()) as one:
@@ -240,22 +240,42 @@ async def test_what_is_under_way_in_a_power_cut_is_counted_at_the_next_start(
         async with one.running():
             await one.commit(*(event("meter", NOW - age + number, number) for number in range(counted or 3)))
             await until(lambda: any(request.path == path for request in cloud.requests))
-            after_the_cut.mkdir()
-            for file in tmp_path.glob("queue.db*"):
-                shutil.copy(file, after_the_cut)
-    async with rig(cloud, after_the_cut) as one:
-        assert (await one.outbox.stats())["possibly_doubled"] == counted
+            assert await doubled_after_a_cut(tmp_path, tmp_path / "after the cut") == counted
 
 
-async def test_the_count_of_doubles_costs_no_write_of_its_own(cloud: LocalCloud, tmp_path: Path) -> None:
+async def test_the_count_of_doubles_costs_few_writes_and_outlives_a_power_cut(cloud: LocalCloud, tmp_path: Path) -> None:
     cloud.fault = lambda request: Answer(500) if request.path == LIVE else None
-    async with rig(cloud, tmp_path, chance=lambda: 0.01) as one, one.running():
-        await one.commit(event("meter", NOW, 1.0))
-        await until(lambda: len([request for request in cloud.requests if request.path == LIVE]) >= 3)
+    written: list[str] = []
+
+    def failed() -> int:
+        return sum(request.path == LIVE for request in cloud.requests)
+
+    async with rig(cloud, tmp_path, chance=lambda: 0.001) as one, one.running():
+        await one.commit(event("meter", NOW, 1.0), event("meter", NOW, 2.0))
+        await until(lambda: failed() >= 1)
+        await one.outbox.call(lambda queue: queue._db.set_trace_callback(written.append))
+        await until(lambda: failed() >= 40)
+        counted = await doubled_after_a_cut(tmp_path, tmp_path / "after the cut")
+        assert counted >= 40
         assert (await one.outbox.stats())["possibly_doubled"] == 0
+        assert sum(statement.startswith("INSERT INTO counters") for statement in written) <= 6
         cloud.fault = lambda request: None
         await one.until_sent()
-        assert (await one.outbox.stats())["possibly_doubled"] >= 3
+        assert (await one.outbox.stats())["possibly_doubled"] >= 40
+        counted = (await one.outbox.stats())["possibly_doubled"]
+        assert await doubled_after_a_cut(tmp_path, tmp_path / "after another") == counted
+
+
+async def doubled_after_a_cut(folder: Path, copy: Path) -> int:
+    """What is thought to be doubled at the next start, should the power fail now."""
+    copy.mkdir()
+    for file in folder.glob("queue.db*"):
+        shutil.copy(file, copy)
+    outbox = await Outbox.open(copy / "queue.db")
+    try:
+        return (await outbox.stats())["possibly_doubled"]
+    finally:
+        await outbox.close()
 
 
 async def test_a_backlog_that_waited_or_went_before_the_site_was_read_anew_waits_no_second_time(cloud: LocalCloud, tmp_path: Path) -> None:
