@@ -62,5 +62,6 @@ async def test_watching_ends_cleanly_and_goes_on_over_the_end_of_the_agent(gatew
         while seen[-1] != "not running":
             seen.append(json.loads(await watch.stdout.readline())["health"])
     watch.send_signal(signal.SIGINT)
-    assert await watch.wait() == 3
+    await asyncio.wait_for(watch.communicate(), 30)
+    assert watch.returncode == 3
     assert seen[:2] == ["healthy", "healthy"]
