@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.drivers import Driver
-from edge_agent.inspection import table
 from edge_agent.metering.commissioning import Moment, examine, powers
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import EdgeAgentError
 from edge_agent.model.measurements import MeterPoint, Quantity, Reading, Sample
 from edge_agent.profiles.meaning import meanings, measurements, meter_points
 from edge_agent.profiles.setup import DeviceSetup
+from edge_agent.terminal import table
 
 if TYPE_CHECKING:
     from edge_agent.config import Site

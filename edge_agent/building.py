@@ -32,7 +32,7 @@ class BuildingKeeper:
         self._points = points
         self._changed = asyncio.Event()
         self._refused = ""
-        self._state = "not described in the site file" if site.building is None else "not known to the platform yet"
+        self._state = "taken as registered: the site file has no `building:`" if site.building is None else "not known to the platform yet"
         source = site.building.prices if site.building else None
         self._feed = PriceFeed(source, clock, self._changed.set) if source else None
 

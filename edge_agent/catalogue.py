@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 import sys
 import textwrap
 from argparse import Namespace
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from edge_agent.inspection import table
 from edge_agent.model.errors import ConfigError, Problem
 from edge_agent.model.measurements import Quantity
 from edge_agent.profiles.document import Document, read_document
 from edge_agent.profiles.library import DeviceProfile, load_profile, profile_names
 from edge_agent.profiles.profile import Direction, DirectionFrom, Kind, PointSpec, ProfileSpec
+from edge_agent.terminal import columns, table
 
 Answer = dict[str, Any]
 _KINDS = get_args(Kind)  # the order in which people look for a device
 _LOOK_FURTHER = "edge-agent profiles | grep -i MODEL finds a device, edge-agent profiles show NAME says how to set it up"
 _BEGIN, _END = "<!-- devices: made by `make readme` -->", "<!-- end of devices -->"
+_WIDE = 140  # characters of a line with room for all columns of the library
+_MODELS = 75  # characters for the vendor and as many models as fit, where it is less
 _COUNTERS = {Quantity.POWER_W: ("import_wh", "export_wh"), Quantity.GENERATION_W: ("generation_wh",)}
 
 
@@ -30,24 +32,34 @@ def run(options: Namespace) -> int:
     """`edge-agent profiles [list | show NAME | check FILE]`: prints, and returns the exit code."""
     if options.action == "list":
         profiles = [describe(load_profile(name)) for name in profile_names()]
-        print(json.dumps(profiles, indent=2, ensure_ascii=False) if options.json else listing(profiles, _room()))
+        print(json.dumps(profiles, indent=2, ensure_ascii=False) if options.json else listing(profiles, columns()))
         return 0
     if not options.name:
         raise ConfigError([Problem("edge-agent profiles", 0, f"{options.action} what?", "write a profile's name or a file")])
-    profile = load_profile(options.name)
     if options.action == "check":
-        warnings = list(profile_warnings(profile))
-        for warning in warnings:
-            print(f"{warning.file}:{warning.line}: warning: {warning.text}")
-        print(f"{options.name}: ok: {len(profile.spec.points)} points, {', '.join(roles(profile)) or 'role as the site file says'}")
-        return 0
+        return _check_as_json(options.name) if options.json else _check(options.name)
+    profile = load_profile(options.name)
     print(json.dumps(details(profile), indent=2, ensure_ascii=False) if options.json else details_text(details(profile)))
     return 0
 
 
-def _room() -> int:
-    """Characters for a profile's models: what a wide terminal has left; all of them for a pipe, so that grep finds each model."""
-    return max(60, shutil.get_terminal_size().columns - 81) if sys.stdout.isatty() else sys.maxsize
+def _check(name: str) -> int:
+    profile = load_profile(name)
+    for warning in profile_warnings(profile):
+        print(f"{warning.file}:{warning.line}: warning: {warning.text}")
+    print(f"{name}: ok: {len(profile.spec.points)} points, {', '.join(roles(profile)) or 'role as the site file says'}")
+    return 0
+
+
+def _check_as_json(name: str) -> int:
+    answer: Answer = {"file": name, "problems": [], "warnings": [], "points": 0}
+    try:
+        profile = load_profile(name)
+        answer |= {"warnings": [asdict(warning) for warning in profile_warnings(profile)], "points": len(profile.spec.points)}
+    except ConfigError as error:
+        answer["problems"] = [asdict(problem) for problem in error.problems]
+    print(json.dumps(answer, indent=2, ensure_ascii=False))
+    return 1 if answer["problems"] else 0
 
 
 def roles(profile: DeviceProfile) -> list[str]:
@@ -119,20 +131,16 @@ def where(point: PointSpec) -> str:
 
 
 def listing(profiles: list[Answer], room: int) -> str:
-    """The library as a table for the terminal, with as many of the models as fit into `room` characters."""
-    head = ("profile", "kind", "transport", "roles", "confidence", "vendor and models")
-    rows = [
-        (
-            one["name"],
-            one["kind"],
-            one["transport"],
-            ", ".join(one["roles"]),
-            one["confidence"],
-            textwrap.shorten(f"{one['vendor']}: {', '.join(one['models'])}", room, placeholder=" …"),
-        )
-        for one in sorted(profiles, key=_by_kind)
-    ]
-    return table(head, rows) + f"\n{len(rows)} profiles; {_LOOK_FURTHER}"
+    """The library as a table of lines of `room` characters: where that is little, without what `show` tells, too."""
+    rows = [_cells(one) for one in sorted(profiles, key=_by_kind)]
+    head: tuple[str, ...] = ("profile", "kind", "transport", "roles", "confidence", "vendor and models")
+    if room < _WIDE:
+        head, rows = (*head[:2], head[-1]), [(*row[:2], textwrap.shorten(row[-1], _MODELS, placeholder=" …")) for row in rows]
+    return table(head, rows, room) + f"\n{len(rows)} profiles; {_LOOK_FURTHER}"
+
+
+def _cells(one: Answer) -> tuple[str, ...]:
+    return one["name"], one["kind"], one["transport"], ", ".join(one["roles"]), one["confidence"], f"{one['vendor']}: {', '.join(one['models'])}"
 
 
 def _by_kind(one: Answer) -> tuple[int, str, str]:
@@ -172,23 +180,21 @@ def details_text(one: Answer) -> str:
     parts += [_paragraph("note", note) for note in one["notes"]]
     parts += [_paragraph("parameter", f"{name} ({value['default'] or 'needed'}): {value['help']}") for name, value in one["parameters"].items()]
     parts += [_paragraph("variant", f"{name}: {text}") for name, text in one["variants"].items()]
-    rows = [
-        (
-            point["point"],
-            point["where"],
-            point["unit"],
-            f"{point['means']}{' (positive: ' + point['positive'] + ')' if point['positive'] else ''}".strip(),
-            "one source" if point["one_source"] else "",
-        )
-        for point in one["points"]
-    ]
-    parts.append(table(("point", "where", "unit", "means", ""), rows))
+    parts.append(table(("point", "unit", "where, and what it means"), [(point["point"], point["unit"], _place(point)) for point in one["points"]]))
     parts += [_paragraph("source", source) for source in one["sources"]]
     return "\n".join(parts)
 
 
+def _place(point: Answer) -> str:
+    """`input 13009 s32: grid.power_w (positive: export)`."""
+    said = [point["means"], f"(positive: {point['positive']})" if point["positive"] else "", "(one source)" if point["one_source"] else ""]
+    means = " ".join(filter(None, said))
+    return f"{point['where']}: {means}" if means else str(point["where"])
+
+
 def _paragraph(name: str, text: str) -> str:
-    return textwrap.fill(" ".join(text.split()), 110, initial_indent=f"  {name + ':':11}", subsequent_indent=" " * 13, break_long_words=False)
+    width = min(columns(), 110)
+    return textwrap.fill(" ".join(text.split()), width, initial_indent=f"  {name + ':':11}", subsequent_indent=" " * 13, break_long_words=False)
 
 
 def profile_warnings(profile: DeviceProfile) -> Iterator[Problem]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.codec.human import age_text
+from edge_agent.codec.human import age_text, counted
 from edge_agent.drivers import Driver
 from edge_agent.model.clock import Clock, utc_text
 from edge_agent.model.errors import EdgeAgentError
 from edge_agent.model.measurements import Sample
 from edge_agent.profiles.meaning import meanings, measurements
 from edge_agent.profiles.setup import DeviceSetup
+from edge_agent.terminal import table, wrapped
 
 if TYPE_CHECKING:
     from edge_agent.config import Site
@@ -60,30 +61,39 @@ def reading_text(device: Answer) -> str:
     """A device's readings as a table for the terminal."""
     head = f"{device['id']} ({device['name']}): {device['profile']} at {device['address']}"
     if device["error"]:
-        return f"{head}\n  {device['error']}"
+        return f"{wrapped(head, 2)}\n{wrapped('  ' + device['error'], 2)}"
     rows = [
         (
             point["point"],
             "-" if point["value"] is None else f"{_shown(point['value'])} {point['unit']}".rstrip(),
-            f"{point['means']} = {_shown(point['meaning_value'])}" if point["means"] and point["meaning_value"] is not None else point["means"],
-            point["quality"] + (f": {point['reason']}" if point["reason"] else ""),
-            point["raw"] if len(point["raw"]) <= 40 else point["raw"][:39] + "…",
+            _meaning(device["id"], point),
+            _raw(point),
         )
         for point in device["points"]
     ]
-    text = f"{head}, {device['round_trip_ms']:g} ms\n" + table(("point", "value", "means", "quality", "raw"), rows)
-    return "\n".join([text, *(f"  WARNING: {finding}" for finding in device.get("findings", []))])
+    text = wrapped(f"{head}, {device['round_trip_ms']:g} ms", 2) + "\n" + table(("point", "value", "means", "raw, or why not"), rows)
+    return "\n".join([text, *(wrapped(f"  WARNING: {finding}", 4) for finding in device.get("findings", []))])
+
+
+def _meaning(device: str, point: Answer) -> str:
+    """`power_w`, `battery soc_percent`, `power_w = -500` where the point itself has another value."""
+    means: str = point["means"].removeprefix(f"{device} ").removeprefix(f"{device}.")
+    differs = point["meaning_value"] is not None and _shown(point["meaning_value"]) != _shown(point["value"])
+    return f"{means} = {_shown(point['meaning_value'])}" if differs else means
+
+
+def _raw(point: Answer) -> str:
+    """What was received; where that is no good value, why, before it."""
+    raw = str(point["raw"])
+    raw = raw if len(raw) <= 40 else raw[:39] + "…"
+    if point["quality"] == "ok":
+        return raw
+    why = point["quality"] + (f": {point['reason']}" if point["reason"] else "")
+    return f"{why} ({raw})" if raw else why
 
 
 def _shown(value: object) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Left-aligned columns, two spaces apart, indented by two."""
-    lines = [tuple(head), *(tuple(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def queue_answer(queue: Queue, request: Answer) -> Answer:
@@ -109,10 +119,10 @@ def queue_text(answer: Answer) -> str:
     if "retried" in answer:
         return f"{answer['retried']} dead letters are in the queue again" if answer["retried"] else "there are no dead letters"
     if "dead" in answer:
-        rows = [(*_event_cells(letter), str(letter["status"]), letter["reason"]) for letter in answer["dead"]]
-        return table((*_EVENT_HEAD, "status", "reason"), rows) if rows else "there are no dead letters"
-    rows = [(*_event_cells(event), event["state"], event["reason"]) for event in answer["events"]]
-    return table((*_EVENT_HEAD, "state", "reason"), rows) if rows else "the queue is empty: everything has been delivered"
+        rows = [(*_event_cells(letter), f"{letter['status']}: {letter['reason']}") for letter in answer["dead"]]
+        return table((*_EVENT_HEAD, "why the cloud refused it"), rows) if rows else "there are no dead letters"
+    rows = [(*_event_cells(event), _remark(event)) for event in answer["events"]]
+    return table((*_EVENT_HEAD, ""), rows) if rows else "the queue is empty: everything has been delivered"
 
 
 _EVENT_HEAD = ("at", "device", "source", "type", "value")
@@ -122,22 +132,34 @@ def _event_cells(event: Answer) -> tuple[str, ...]:
     return utc_text(event["at"]), event["device_id"], event["source"], event["type"], f"{event['value']:.10g}"
 
 
+def _remark(event: Answer) -> str:
+    """What is special about a waiting event."""
+    return ": ".join(filter(None, (event["state"].removeprefix("waiting"), event["reason"])))
+
+
 def _lines(lines: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"{name:10} {text}" for name, text in lines)
+    return "\n".join(wrapped(f"{name:10} {text}", 11) for name, text in lines)
 
 
 def _stats_lines(stats: Answer) -> list[tuple[str, str]]:
+    """How the queue stands, and what happened to it: of that only what did."""
     span = f", from {utc_text(stats['oldest_at'])} to {utc_text(stats['newest_at'])}" if stats["waiting"] else ""
+    dead = counted(stats["dead"], "dead letter")
+    rare = [
+        (stats["refused"], "held back", "refused by the cloud until it accepts another event: only then it is the event's fault"),
+        (stats["failing"], "held back", "that the cloud answers with a fault of its own (500)"),
+        (stats["merged"], "merged", "old events into others of their hour, for want of space"),
+        (stats["dropped"], "dropped", "events for want of space"),
+        (stats["dropped_letters"], "dropped", "dead letters for want of space"),
+        (stats["possibly_doubled"], "doubled", "events at most: an answer was lost or told of a failure, or the agent died while it sent them"),
+        (stats["salvages"], "damaged", "times; the damaged files lie beside the queue"),
+    ]
     return [
-        ("waiting", f"{stats['waiting']} events{span}"),
-        ("delivered", f"{stats['accepted_live']} live, {stats['accepted_historical']} historical"),
-        ("refused", f"{stats['dead']} dead letters" + (" (edge-agent queue dead)" if stats["dead"] else "")),
-        ("held back", f"{stats['refused']} refused until another is accepted, {stats['failing']} that the cloud answers with 500"),
-        ("merged", f"{stats['merged']} old events into others of their hour, for want of space"),
-        ("dropped", f"{stats['dropped']} events and {stats['dropped_letters']} dead letters for want of space"),
-        ("doubled", f"at most {stats['possibly_doubled']} events: an answer was lost or told of a failure, or the agent died while it sent them"),
+        ("waiting", f"{counted(stats['waiting'], 'event')}{span}"),
+        ("delivered", f"{stats['accepted_live']} live, {stats['accepted_historical']} as history"),
+        ("refused", dead + (": `edge-agent queue dead` says why, `edge-agent queue retry` sends them again" if stats["dead"] else "")),
+        *((name, f"{count} {text}") for count, name, text in rare if count),
         ("size", f"{stats['size_bytes'] / 1e6:.2f} MB"),
-        *([("damaged", f"{stats['salvages']} times; the damaged files lie beside the queue")] if stats["salvages"] else []),
     ]
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.drivers import Driver
-from edge_agent.inspection import table
 from edge_agent.model.clock import utc_text
 from edge_agent.model.errors import EdgeAgentError
 from edge_agent.profiles.setup import DeviceSetup
+from edge_agent.terminal import table, wrapped
 
 if TYPE_CHECKING:
     from edge_agent.config import Site
@@ -88,16 +88,16 @@ def plan_text(device: Answer) -> str:
     if device["address"].startswith("topic"):
         return f"{head}: nothing is asked for, it sends by itself"
     requests = device["requests"]
-    lines = [f"{head}: {len(requests)} request{'s' * (len(requests) != 1)} a poll"]
+    lines = [wrapped(f"{head}: {len(requests)} request{'s' * (len(requests) != 1)} a poll", 2)]
     if requests:
         lines.append(table(("unit", "table", "addresses", "count", "points"), (_cells(one) for one in requests)))
     if device["left_out"]:
         lines.append("  left out:")
-        rows = ((*_cells(one), one["again_at"], one["reason"]) for one in device["left_out"])
-        lines.append(table(("unit", "table", "addresses", "count", "points", "tried again", "reason"), rows))
+        rows = ((*_cells(one)[:-1], one["again_at"], f"{', '.join(one['points'])}: {one['reason']}") for one in device["left_out"])
+        lines.append(table(("unit", "table", "addresses", "count", "tried again", "points and reason"), rows))
     if device["read_once"]:
-        lines.append(f"  read once and not asked for again: {', '.join(device['read_once'])}")
-    lines += [f"  not on this device: {point}: {reason}" for point, reason in device["missing"].items()]
+        lines.append(wrapped(f"  read once and not asked for again: {', '.join(device['read_once'])}", 4))
+    lines += [wrapped(f"  not on this device: {point}: {reason}", 4) for point, reason in device["missing"].items()]
     return "\n".join(lines)
 
 

@@ -7,9 +7,9 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.inspection import table
 from edge_agent.model.errors import EdgeAgentError
 from edge_agent.progress import progress
+from edge_agent.terminal import table
 
 if TYPE_CHECKING:
     from edge_agent.config import Site

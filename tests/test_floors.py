@@ -29,6 +29,7 @@ FLOORS = [
     "foreign_links",
     "unknown_values",
     "recorder",
+    "terminal",
     "inspection",
     "planning",
     "balance_check",

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.drivers.mqtt_hub import MqttSettings
-from edge_agent.inspection import table
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.errors import ConfigError, EdgeAgentError
 from edge_agent.profiles.library import load_profile, profile_names
@@ -26,8 +25,9 @@ from edge_agent.scan.network import hosts_of, named_network, own_networks
 from edge_agent.scan.options import UNITS_THAT_MATTER
 from edge_agent.scan.running import Running, running_agent
 from edge_agent.scan.sweep import Sweep
+from edge_agent.terminal import table
 
-_HEAD = ("address", "unit", "what", "serial", "profile", "confidence")
+_HEAD = ("address", "unit", "what", "serial", "profile")
 
 
 def run(options: argparse.Namespace, default_config: str) -> int:
@@ -82,9 +82,7 @@ class Outcome:
         """As a terminal shows it."""
         where = ", ".join(str(network) for network in networks)
         head = f"{self.hosts} addresses of {where}, ports {', '.join(map(str, ports))}" + (f"; {broker}" if broker else "")
-        rows = [
-            (one.address, "" if one.unit is None else str(one.unit), one.what, one.serial, _profile_cell(one), one.confidence) for one in self.found
-        ]
+        rows = [(one.address, "" if one.unit is None else str(one.unit), one.what, one.serial, _profile_cell(one)) for one in self.found]
         lines = [head, table(_HEAD, rows) if rows else "  no device was found"]
         if any(len(one.profiles) > 1 for one in self.found):
             lines.append("Where several profiles fit, choose one: `edge-agent profiles show NAME` tells them apart.")
@@ -96,7 +94,8 @@ class Outcome:
 def _profile_cell(one: Found) -> str:
     more = f" variant={one.variant}" if one.variant else ""
     more += "".join(f" {name}={value}" for name, value in one.parameters.items())
-    return (" or ".join(one.profiles) or "-") + more + (f" (device {one.device_id})" if one.device_id else "")
+    sure = f"{one.confidence}, device {one.device_id}" if one.device_id else one.confidence
+    return f"{' or '.join(one.profiles) or '-'}{more} ({sure})"
 
 
 async def search(

@@ -81,7 +81,8 @@ def _take(running: Running, site: Site, devices: list[dict[str, Any]]) -> None:
     for device in devices:
         profile = profiles.get(device["profile"])
         identity = profile.spec.identity if profile is not None else None
-        serial = next((str(point["value"]) for point in device["points"] if point["point"] == identity and point["value"] is not None), "")
+        known = (point["value"] for point in device["points"] if point["point"] == identity and point["value"] is not None)
+        serial = str(next(known, "")).removesuffix(".0")
         address, _, unit = str(device["address"]).rpartition(" unit ")
         topic = "" if address else str(device["address"]).removeprefix("topic ")
         running.devices.append(

@@ -8,9 +8,10 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from edge_agent.codec.human import age_text, counted
-from edge_agent.inspection import backlog_text, table
+from edge_agent.inspection import backlog_text
 from edge_agent.status.document import Device, Node, Status, Uploads, Value
 from edge_agent.status.updates import update_text
+from edge_agent.terminal import table
 
 _COLUMNS = 80
 _POWERS = ("power_w", "generation_w", "ac_output_w")
@@ -126,7 +127,7 @@ def _advice(status: Status) -> str:
 
 def table_of(rows: Sequence[Sequence[str]]) -> str:
     """Columns without a head, each line cut at the terminal's width."""
-    lines = table([""] * len(rows[0]), rows).splitlines()[1:]
+    lines = table([""] * len(rows[0]), rows, 1000).splitlines()[1:]
     return "\n".join(line if len(line) <= _COLUMNS else line[: _COLUMNS - 1] + "…" for line in lines)
 
 

@@ -87,6 +87,8 @@ def test_check_tells_every_mistake_by_line_and_exits_with_1(tmp_path: Path, caps
     (tmp_path / "mine.yaml").write_text(GOOD.replace("unit: kWh", "unit: kwh").replace("identity: serial", "identity: number"))
     assert main(["profiles", "check", str(tmp_path / "mine.yaml")]) == 1
     assert sorted(line.split(":")[1] for line in capsys.readouterr().err.splitlines()) == ["11", "7"]
+    assert main(["profiles", "check", str(tmp_path / "mine.yaml"), "--json"]) == 1
+    assert sorted(problem["line"] for problem in json.loads(capsys.readouterr().out)["problems"]) == [7, 11]
 
 
 @pytest.mark.parametrize(
