@@ -59,7 +59,10 @@ class Sleep:
     def _slept(self, watts: float, wh: float | None) -> bool:
         if self._wh is None:
             return watts <= DAWN_W
-        return wh is not None and 0 <= wh - self._wh <= SLEPT_WH
+        if wh is None:
+            return False
+        grown = wh - self._wh if wh >= self._wh else wh  # a counter of the day began at 0 in the night
+        return 0 <= grown <= SLEPT_WH
 
     def asleep_until(self, now: float) -> float | None:
         """Until when it is taken to sleep (UTC epoch seconds, maybe past by now); None when it is awake, or nobody can say."""

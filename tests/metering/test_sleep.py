@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from math import pi, sin
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from edge_agent.metering.metering import Metering
 from edge_agent.metering.sleep import Sleep
 from edge_agent.model.measurements import (
+    Counter,
+    CounterKind,
     EnergyInterval,
     HouseholdInterval,
     HouseQuantity,
@@ -49,7 +52,8 @@ def poll(metering: Metering, second: int, silent: Iterable[range] = (), roof: Me
     values = {Q.POWER_W: watts, Q.IMPORT_WH: 500 * second / HOUR, Q.EXPORT_WH: counted_wh(second)}
     found = metering.update("grid", {quantity: Reading(value, "", Quality.OK, at) for quantity, value in values.items()}, at)
     if sun_w(second) > 0 and not any(second in span for span in silent):
-        values = {Q.GENERATION_W: sun_w(second), Q.GENERATION_WH: counted_wh(second)}
+        of_the_day = Q.GENERATION_WH in roof.counters and roof.counters[Q.GENERATION_WH].kind is CounterKind.DAILY
+        values = {Q.GENERATION_W: sun_w(second), Q.GENERATION_WH: counted_wh(second) - of_the_day * counted_wh(second // DAY * DAY)}
         readings = {quantity: Reading(value, "", Quality.OK, at) for quantity, value in values.items() if quantity in roof.quantities}
         found += metering.update("roof", readings, at)
     return found + metering.tick(at)
@@ -157,6 +161,16 @@ def test_an_inverter_without_a_counter_has_given_nothing_at_night() -> None:
     second = run(metering, (36, 60), roof=roof)
     assert set(generated(second)) >= {36 + quarter / 4 for quarter in range(1, 96)}
     assert None not in generated(second).values()
+
+
+def test_a_counter_that_begins_at_zero_in_the_night_proves_it_too() -> None:
+    roof = replace(ROOF, counters={Q.GENERATION_WH: Counter(CounterKind.DAILY)})
+    metering = metered(GRID, roof)
+    run(metering, (12, 36), roof=roof)
+    found = run(metering, (36, 84), roof=roof)
+    assert [wh for hour, wh in consumption(found).items() if hour > 43] == pytest.approx([125] * 163, abs=0.2)
+    assert {hour % 24 for hour in consumption(found) if 43 < hour <= 67} == {quarter / 4 for quarter in range(96)}
+    assert sum(wh or 0 for hour, wh in generated(found).items() if 42 < hour <= 66) == pytest.approx(sun_wh(42, 66), abs=1)
 
 
 def test_a_night_in_which_the_counter_moved_teaches_nothing() -> None:
