@@ -164,17 +164,6 @@ ACCOUNTS: dict[tuple[str, str], Callable[[Flows], int]] = {
 _LONG_AGO = Flows(*[-2_000_000_000] * len(Flows._fields))  # what has been counted before the start
 
 
-COARSEST_WH = {  # the steps of the counters, where they are coarser than a watt-hour
-    ("household", "ENERGY_CONSUMPTION"): 10.0,
-    ("household", "ENERGY_GENERATION"): 100.0,
-    ("roof", "ENERGY_GENERATION"): 10.0,
-    ("hybrid.pv", "ENERGY_GENERATION"): 100.0,
-    ("hybrid.battery", "ENERGY_IMPORT"): 100.0,
-    ("hybrid.battery", "ENERGY_EXPORT"): 100.0,
-    ("heat-pump", "ENERGY_CONSUMPTION"): 1000.0,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Faults:
     """What goes wrong: spans of minutes since the start, and minutes at which a device's counters begin anew."""
@@ -257,8 +246,11 @@ def asleep(point: MeterPoint, before: Flows, now: Flows) -> bool:
     return point.id == "roof" and now.roof == before.roof
 
 
-def live(day: str, days: int, faults: Faults, meter: bool = True) -> Result:
-    """Lives through so many days from a date on, and half a day before and after.
+Hear = Callable[[MeterPoint, Mapping[Quantity, Reading], float], None]
+
+
+def live(day: str, days: int, faults: Faults, meter: bool = True, hear: Hear | None = None) -> Result:
+    """Lives through so many days from a date on, and half a day before and after. `hear` is told each reading.
 
     Without `meter` the house and its devices alone, to tell what they take.
     """
@@ -292,6 +284,8 @@ def live(day: str, days: int, faults: Faults, meter: bool = True) -> Result:
                 second = at + _SECOND[point.device_id]
                 readings = devices.readings(point, before, now, minute, second, house.soc_percent)
                 outcomes += metering.update(point.id, readings, second) if meter else ()
+                if hear is not None:
+                    hear(point, readings, second)
         result.unread |= {at} if midnight and missed else set()
         if meter:
             outcomes += metering.tick(at + 30)

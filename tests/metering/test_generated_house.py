@@ -7,9 +7,18 @@ from collections import Counter
 import pytest
 
 from edge_agent.cloud.vocabulary import DAY_EVENTS, EventType
-from tests.metering.generated_house import ACCOUNTS, COARSEST_WH, Compared, Result, compare, faults_of, live
+from tests.metering.generated_house import ACCOUNTS, Compared, Result, compare, faults_of, live
 
 DAYS = 5
+# What the readings leave open of a day, where that can be over a thousandth: half a step of a counter that was away until nothing
+# flowed any more, or what flows between two readings of a minute. tests/benchmarks/knowable.py reckons it.
+OPEN_WH = {
+    ("household", "ENERGY_GENERATION"): 55.0,
+    ("hybrid.pv", "ENERGY_GENERATION"): 55.0,
+    ("hybrid.battery", "ENERGY_IMPORT"): 50.0,
+    ("hybrid.battery", "ENERGY_EXPORT"): 50.0,
+    ("heat-pump", "ENERGY_CONSUMPTION"): 20.0,
+}
 
 
 @pytest.fixture(scope="module", params=["2026-03-26", "2026-10-22"])
@@ -18,11 +27,11 @@ def result(request: pytest.FixtureRequest) -> Result:
 
 
 def wrong(found: Compared) -> bool:
-    return abs(found.error_wh) > max(0.001 * found.true_wh, COARSEST_WH.get((found.device, found.type), 1.0))
+    return abs(found.error_wh) > max(0.001 * found.true_wh, OPEN_WH.get((found.device, found.type), 1.0))
 
 
 def test_each_day_adds_up_to_what_flowed(result: Result) -> None:
-    """To a thousandth, or to the step of a coarse counter; days that share a midnight that nobody read are one."""
+    """To a thousandth, or to what the readings leave open; days that share a midnight that nobody read are one."""
     spans = list(result.spans())
     assert len(spans) >= DAYS - 2
     assert [found for found in compare(result, spans) if wrong(found)] == []
