@@ -108,7 +108,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a misspelt word: `did you mean 'grid'?`, or the list when nothing is near; nothing for none, or for more than a screen."""
     from difflib import get_close_matches  # for mistakes only
 
-    names = {name.lower(): name for name in sorted(known)}
+    names = {name.lower(): name for name in sorted(known) if name}
     if near := get_close_matches(word.lower(), names, n=1, cutoff=0.6):
         return f"did you mean {names[near[0]]!r}?"
     return "known: " + ", ".join(names.values()) if 0 < len(names) <= 40 else ""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Location = tuple[str | int, ...]
 _MOST_BYTES = 4_000_000  # a recording of an hour has about one
 _MOST_PLACES = 200_000
+_NO_SECTION = ("dataclass_type", "dict_type")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Section:
     pydantic finds a field's limits and its name in the file (`alias`) in the field's metadata.
     """
 
-    __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid", "populate_by_name": True}
+    __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid", "populate_by_name": True, "allow_inf_nan": False}
 
 
 class _OrOne:
@@ -163,7 +164,10 @@ def examine(document: Document, schema: type[SectionT]) -> tuple[SectionT | None
     try:
         return checked(document.data if document.data is not None else {}, schema), {}
     except ValidationError as error:
-        return None, {tuple(one["loc"]): _explain(document, schema, one) for one in error.errors(include_url=False)}
+        by_place: dict[Location, list[Any]] = {}
+        for one in error.errors(include_url=False):
+            by_place.setdefault(_place(document.data, one), []).append(one)
+        return None, {place: _explain(document, schema, place, errors) for place, errors in by_place.items()}
 
 
 def checked(data: object, schema: type[SectionT]) -> SectionT:
@@ -183,17 +187,28 @@ def adapter(schema: type[SectionT]) -> TypeAdapter[SectionT]:
 _ADAPTERS: dict[type[Section], TypeAdapter[Any]] = {}
 
 
-def _explain(document: Document, schema: type[Section], error: Any) -> Problem:
-    location: Location = tuple(part for part in error["loc"] if part != "[key]")
-    name = _dotted(location)
+def _place(data: Any, error: Any) -> Location:
+    """Where in the file a mistake is; pydantic names among the keys also which of several types it tried."""
+    place: Location = ()
+    for part in error["loc"]:
+        if isinstance(data, dict) and part in data or isinstance(data, list) and part in range(len(data)):
+            data = data[part]
+            place = (*place, part)
+    return (*place, error["loc"][-1]) if error["type"] == "missing" else place
+
+
+def _explain(document: Document, schema: type[Section], location: Location, errors: list[Any]) -> Problem:
+    """What is wrong at a place; several errors come from the several types that may stand there."""
+    errors = [one for one in errors if one["type"] not in _NO_SECTION] or errors
+    error, name = errors[0], _dotted(location)
     if error["type"] == "unexpected_keyword_argument":
         known = _keys_at(schema, location[:-1])
         return document.problem(location, f"unknown key {name!r}", nearest(str(location[-1]), known))
     if error["type"] == "missing":
         return document.problem(location[:-1], f"{name!r} is missing")
-    if error["type"] in ("dataclass_type", "dict_type"):
+    if error["type"] in _NO_SECTION:
         return document.problem(location, f"{name or 'the file'}: should be a section of keys and values")
-    text, hint = value_mistake(error)
+    text, hint = value_mistake(errors)
     return document.problem(location, f"{name}: {text}" if name else text, hint)
 
 

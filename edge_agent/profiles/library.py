@@ -177,7 +177,7 @@ def _source_mistakes(document: Document, spec: ProfileSpec, name: str, point: Po
         references.append(point.positive.by)
     for reference in references:
         if (other := reference.lstrip("-").rstrip("?")) not in spec.points or other == name:
-            yield document.problem(at, f"points.{name}: there is no other point {other!r}", nearest(other, spec.points))
+            yield document.problem(at, f"points.{name}: there is no other point {other!r}", nearest(other, set(spec.points) - {name}))
     if point.shift and point.shift not in spec.parameters:
         yield document.problem(at, f"points.{name}: there is no parameter {point.shift!r}", nearest(point.shift, spec.parameters))
     if point.topic and any("[*]" in path for path in point.path) != bool(point.index_by):

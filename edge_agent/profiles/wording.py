@@ -27,7 +27,15 @@ _PATTERNS = {
     r"^[A-Z]{3}$": "three capital letters, such as EUR",
     r"^\d+(\.\d+)?$": "a number with a point, such as 0.31",
 }
-_KINDS = {"int": "a whole number", "float": "a number", "finite": "a number", "bool": "true or false", "string": "text", "list": "a list"}
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "list": "a list",
+    "tuple": "a list",
+}
 _BOUNDS = {"less_than": "less than", "less_than_equal": "at most", "greater_than": "more than", "greater_than_equal": "at least"}
 
 
@@ -43,8 +51,9 @@ def syntax_mistake(error: MarkedYAMLError) -> tuple[int, str, str]:
     return mark.line + 1 if mark else 0, f"is not valid YAML: {message}", "check the indentation and the quotes"
 
 
-def value_mistake(error: Any) -> tuple[str, str]:
-    """Text and hint for a value that pydantic refuses; `error` is one of its list."""
+def value_mistake(errors: list[Any]) -> tuple[str, str]:
+    """Text and hint for a value that pydantic refuses, once for each type that may stand there."""
+    error = errors[0]
     kind, given, context = error["type"], error.get("input"), error.get("ctx", {})
     if kind == "value_error":
         return str(error["msg"]).removeprefix("Value error, "), ""
@@ -52,8 +61,9 @@ def value_mistake(error: Any) -> tuple[str, str]:
         return "is empty", ""
     shown = f", not {given!r}" if isinstance(given, str) else ""
     if kind in ("enum", "literal_error"):
-        hint = nearest(given, re.findall(r"'([^']*)'", context["expected"])) if shown else ""
-        return f"takes {context['expected']}{shown}", hint if hint.startswith("did") else ""
+        expected = " or ".join(one["ctx"]["expected"] for one in errors if "expected" in one.get("ctx", {}))
+        hint = nearest(given, re.findall(r"'([^']*)'", expected)) if shown else ""
+        return f"takes {expected}{shown}", hint if hint.startswith("did") else ""
     if kind in _BOUNDS:
         return f"takes {_BOUNDS[kind]} {next(iter(context.values())):g}{shown}", ""
     if kind == "string_pattern_mismatch":

@@ -44,6 +44,7 @@ def test_what_is_no_yaml(text: str, told: str) -> None:
         ("unit: 1.5\n", "unit: takes a whole number, not '1.5'"),
         ("scale: two\n", "scale: takes a number, not 'two'"),
         ("scale: 1,5\n", "scale: takes a number, not '1,5'; write a point instead of the comma"),
+        ("scale: inf\n", "scale: takes a number, not 'inf'"),
         ("name: #1\n", "name: is empty"),
         ("name: [a]\n", "name: takes text"),
         ("invert: ja\n", "invert: takes true or false, not 'ja'"),
