@@ -19,7 +19,7 @@ from edge_agent.control import state_lock
 from edge_agent.foreign_links import refuse_foreign_links
 from edge_agent.handover import MOVED, RESTORED, restored_state, restoring_mark
 from edge_agent.model.clock import utc_text
-from edge_agent.model.errors import ConfigError, EdgeAgentError, StorageError
+from edge_agent.model.errors import ConfigError, EdgeAgentError, StorageDamaged
 from edge_agent.outbox.outbox import Queue
 from edge_agent.progress import progress
 
@@ -131,8 +131,8 @@ def _queue(backup: Backup, database: Path, sent: float | None, held: contextlib.
         with made.open("rb") as file:
             give_to_owner_of(database.parent, file.fileno())
             os.fsync(file.fileno())
-    except StorageError as error:
-        raise EdgeAgentError(f"{backup.path}: its queue cannot be used, nothing was restored ({error})") from None
+    except StorageDamaged:
+        raise EdgeAgentError(f"{backup.path}: the queue in it is damaged; nothing was restored") from None
     return made, Restored(waiting, settled)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import stat
 import sys
@@ -120,6 +121,25 @@ async def test_damaged_or_foreign_file_changes_nothing(gateway: Gateway, tmp_pat
         (tmp_path / name).write_bytes(content)
         assert await gateway_command(folder / "agent.yaml", "restore", str(tmp_path / name)) == 3
         assert list(folder.iterdir()) == []
+
+
+async def test_damaged_queue_in_a_backup_changes_nothing(gateway: Gateway, meter_server: RegisterServer, tmp_path: Path) -> None:
+    gateway.write_site([meter(meter_server)], storage="{path: edge-agent.db}")
+    with Queue.opened(gateway.folder / "edge-agent.db") as queue:
+        queue.put([Event("grid-meter", "Main meter", "SMART_METER", "ENERGY_CONSUMPTION", 1.0, 900)], {})
+    assert (await gateway.command("backup", str(tmp_path / "a.tar.gz")))[0] == 0
+    with tarfile.open(tmp_path / "a.tar.gz") as whole, tarfile.open(tmp_path / "b.tar.gz", "w:gz") as damaged:
+        for member in whole:
+            content = whole.extractfile(member)
+            assert content is not None
+            read = bytearray(content.read())
+            if member.name == "queue.db":
+                read[4096:8192] = b"\xff" * 4096
+            damaged.addfile(member, io.BytesIO(read))
+    before = {file.name: file.read_bytes() for file in gateway.folder.iterdir() if file.suffix != ".lock"}
+    code, _, errors = await gateway.command("restore", str(tmp_path / "b.tar.gz"), "--sent-until", "backup", "--replace")
+    assert (code, "the queue in it is damaged; nothing was restored" in errors) == (3, True)
+    assert {file.name: file.read_bytes() for file in gateway.folder.iterdir() if file.suffix != ".lock"} == before
 
 
 async def test_restore_beside_a_running_agent_changes_nothing(gateway: Gateway, meter_server: RegisterServer, tmp_path: Path) -> None:
