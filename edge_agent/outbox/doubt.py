@@ -8,6 +8,7 @@ their way is ever merged, so that it goes again as it was. Works on the queue's 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from edge_agent.outbox import counters
@@ -23,10 +24,14 @@ _NEWEST = "SELECT ifnull(max(at), 0) FROM (SELECT at FROM events ORDER BY seq DE
 
 
 class Kept(NamedTuple):
-    """What earlier runs may have sent stays as it is: of the backlog all up to the place `to`, of live events the day before the instant `at`."""
+    """What may have been sent stays as it is: of the backlog all up to the place `to`, of live events those at `places`.
+
+    Of an earlier run's live events nobody knows which: all of the day before the instant `at`.
+    """
 
     to: int
     at: int
+    places: AbstractSet[int] = frozenset()
 
 
 def begin(db: sqlite3.Connection, most: int) -> None:

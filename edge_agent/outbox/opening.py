@@ -45,7 +45,7 @@ class Opening:
             queue.close()
         self._salvage(error)
         mended = self._checked()
-        mended.taken = max(mended.taken, queue.taken)
+        mended.taken, mended.doubtful = max(mended.taken, queue.taken), queue.doubtful
         return mended
 
     def _checked(self) -> Queue:

@@ -52,7 +52,8 @@ class Queue:
         try:
             self._space = Space(self._db, path, max_size)
             # up to the seq `taken` parts of the backlog were taken, in this run or before, and may be on their way to the cloud
-            self.taken, self._kept_at = doubt.kept(self._db)
+            self.taken, self._kept_at, _ = doubt.kept(self._db)
+            self.doubtful: set[int] = set()  # the same of live events, as far as their calls have failed
             self._load()
         except sqlite3.Error as error:
             self._db.close()
@@ -164,7 +165,7 @@ class Queue:
             if self._dead and (letters := room.drop_letters(self._db)):
                 self._dead -= letters
                 self._say_full("its oldest dead letters are dropped and counted")
-            elif merged := room.merge_old(self._db, self._series.types, self._rules, doubt.Kept(self.taken, self._kept_at), newest_at):
+            elif merged := room.merge_old(self._db, self._series.types, self._rules, doubt.Kept(self.taken, self._kept_at, self.doubtful), newest_at):
                 self._newest.dropped(merged)
                 self._say_full("old events are merged by the hour; energies keep their sums")
             elif dropped := room.drop_events(self._db):
@@ -260,10 +261,12 @@ class Queue:
         with self.transaction():
             doubt.begin(self._db, most)
 
-    def note_doubt(self, most: int) -> None:
-        """Up to so many copies may be at the cloud that `accept` will be told of later: if this run dies, the next one counts them."""
+    def note_doubt(self, places: Iterable[int], most: int | None) -> None:
+        """The events at these places may be at the cloud, with copies that `accept` will be told of later: `most`, should this run die before."""
         with self.transaction():
-            doubt.note(self._db, most)
+            self.doubtful.update(places)
+            if most is not None:
+                doubt.note(self._db, most)
 
     def end_sending(self) -> None:
         """Nothing is under way any more, and what may be doubled is counted."""
@@ -348,6 +351,7 @@ class Queue:
         if self._any_troubled:
             self._db.executemany("DELETE FROM troubled WHERE seq = ?", [(seq,) for seq in seqs])
         self._newest.sent(taken)
+        self.doubtful -= seqs
 
     # for people
 

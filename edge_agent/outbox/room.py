@@ -44,7 +44,7 @@ def merge_old(db: sqlite3.Connection, types: Mapping[int, str], rules: QueueRule
         rows = db.execute(_UNMERGED, (after, until, kept.at - OLD_S, kept.at, _ROWS_AT_ONCE)).fetchall()
         if not rows:
             return []
-        result = thinned(rows, types, rules)
+        result = thinned([row for row in rows if row[0] not in kept.places], types, rules)
         counters.put(db, _MERGED_TO, rows[-1][0])
         db.executemany("UPDATE events SET at = ?, value = ? WHERE seq = ?", [(at, value, seq) for seq, _, at, value in result.changed])
         db.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq in result.gone])

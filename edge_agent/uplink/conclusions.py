@@ -156,7 +156,7 @@ class Conclusions:
 
     async def _later(self, job: Job, verdict: Verdict) -> None:
         if verdict.in_doubt:
-            self._settling.possibly_doubled += len(job.part)
+            self._settling.doubt(job.part)
         known = self._troubles.get(job.part[0])
         accepted = self.accepted_live + self.accepted_historical
         if verdict.status >= 500 and self._troubles.strike(job.part, accepted, lambda: self._blocks_only_its_own(job.part[0])):

@@ -14,6 +14,7 @@ from edge_agent.model.errors import StorageError
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.outbox.queue import Queue
 from edge_agent.outbox.rows import Queued
+from edge_agent.uplink.backlog import Part
 from edge_agent.uplink.choice import Job
 from edge_agent.uplink.client import CONNECTIONS
 
@@ -28,6 +29,7 @@ class Settling:
         self._outbox, self._clock = outbox, clock
         self.jobs: list[Job] = []
         self.possibly_doubled = 0  # counted with the next group: a write for each failed call would wear the flash
+        self._doubtful: set[int] = set()  # their places, as far as the queue does not know them
         self._noted = 0  # so many of them, should the agent die
         self.failed = False  # the queue could not be written
         self._since = 0.0
@@ -41,13 +43,19 @@ class Settling:
                 await self._outbox.call(lambda queue: queue.begin_sending(batch_size + CONNECTIONS))
                 self.begun = True
 
+    def doubt(self, part: Part) -> None:
+        """The cloud may have it, or a part of it."""
+        self.possibly_doubled += len(part)
+        self._doubtful.update(queued.seq for queued in part)
+
     async def note_doubt(self) -> None:
-        """Before anything is sent again: notes twice what may be doubled, so that a long outage costs a few writes. Raises StorageError."""
+        """Before anything is sent again. Writes twice what may be doubled, so that a long outage costs a few writes. Raises StorageError."""
         async with self._writing:
-            if self.possibly_doubled > self._noted:
-                most = 2 * self.possibly_doubled
-                await self._outbox.call(lambda queue: queue.note_doubt(most))
-                self._noted = most
+            if self._doubtful:
+                places, most = frozenset(self._doubtful), 2 * self.possibly_doubled if self.possibly_doubled > self._noted else None
+                await self._outbox.call(lambda queue: queue.note_doubt(places, most))
+                self._noted = most or self._noted
+                self._doubtful -= places
 
     async def end(self) -> None:
         """Settles, and nothing is under way any more. Raises StorageError."""

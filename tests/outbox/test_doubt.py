@@ -79,3 +79,17 @@ def test_what_may_have_been_sent_is_not_merged_after_a_restart(tmp_path: Path, d
         assert [left[queued.seq] for queued in live] == live
         queue.taken = MOST  # what was looked at here was not sent
         queue.close()
+
+
+def test_live_events_in_doubt_are_not_merged_in_a_long_outage(tmp_path: Path) -> None:
+    with Queue.opened(tmp_path / "q.db", 1_000_000, RULES) as queue:
+        queue.put(closings(1, 400), {})
+        queue.begin_sending(MOST)
+        live = queue.take_live(398 * QUARTER, 0, 4)
+        queue.note_doubt([queued.seq for queued in live], None)
+        for interval in range(400, 1600, 8):
+            queue.put(closings(interval, interval + 8), {})
+        assert queue.stats()["merged"] > 0
+        left = {queued.seq: queued for queued in queue.take_old(1e12, 1e12, 100_000)}
+        assert [left[queued.seq] for queued in live] == live
+        assert live[0].seq - 1 not in left, "those beside them are merged"
