@@ -68,4 +68,4 @@ def update_advice(updates: Updates | None, all_answer: bool) -> Iterator[Advice]
     elif state == "confirmed" and reason and not all_answer:
         yield Advice(problem=False, subject="updates", text=f"version {version} has proved itself, but {reason}")
     if updates["check"] == "failed":
-        yield Advice(problem=False, subject="updates", text=f"no updates: {updates['check_reason']}")
+        yield Advice(problem=False, subject="updater", text=f"no updates: {updates['check_reason']}")
