@@ -13,7 +13,7 @@ from edge_agent.model.errors import EdgeAgentError
 from edge_agent.model.measurements import MeterPoint, Quantity, Reading, Sample
 from edge_agent.profiles.meaning import meanings, measurements, meter_points
 from edge_agent.profiles.setup import DeviceSetup
-from edge_agent.terminal import table
+from edge_agent.terminal import table, wrapped
 
 if TYPE_CHECKING:
     from edge_agent.config import Site
@@ -98,8 +98,8 @@ def balance_text(answer: Answer) -> str:
     ]
     if answer["consumption_w"] is not None and answer["measured_w"] is not None:
         lines.append(f"  left over: {_watts(answer['consumption_w'] - answer['measured_w'])}")
-    lines += [f"{'WRONG' if finding['wrong'] else 'note'}: {finding['text']}" for finding in answer["findings"]]
-    lines += answer["errors"]
+    lines += [wrapped(f"{'WRONG' if finding['wrong'] else 'note'}: {finding['text']}", 2) for finding in answer["findings"]]
+    lines += [wrapped(error, 2) for error in answer["errors"]]
     return "\n".join(lines)
 
 

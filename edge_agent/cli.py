@@ -210,6 +210,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from edge_agent.codec.human import counted
     from edge_agent.config import load_site
 
     if options.json:
@@ -217,9 +218,8 @@ def _check(options: argparse.Namespace) -> int:
     site = load_site(options.config)
     for warning in site.warnings:
         print(f"{options.config}: warning: {warning}")
-    print(
-        f"{options.config}: ok: {len(site.devices)} devices ({', '.join(setup.id for setup in site.devices)}) for building {site.account.building_id}"
-    )
+    devices = f"{counted(len(site.devices), 'device')} ({', '.join(setup.id for setup in site.devices)})"
+    print(f"{options.config}: ok: {devices} for building {site.account.building_id}")
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_agent.model.errors import EdgeAgentError
 from edge_agent.progress import progress
-from edge_agent.terminal import table
+from edge_agent.terminal import table, wrapped
 
 if TYPE_CHECKING:
     from edge_agent.config import Site
@@ -59,8 +59,9 @@ def verification_text(answer: Answer) -> str:
     """A check for the terminal: how much fits, and each hour that does not."""
     head = f"{answer['first']} to {answer['last']} ({answer['time_zone']})"
     if answer["problem"]:
-        return f"{head}: nothing was compared: {answer['problem']}"
-    lines = [f"{head}: {answer['agreeing']} of {answer['hours']} hours agree (each event type counted by itself)"]
+        return wrapped(f"{head}: nothing was compared: {answer['problem']}", 2)
+    agreeing = f"{answer['agreeing']} of {answer['hours']} hours agree (each event type counted by itself)"
+    lines = [wrapped(f"{head}: {agreeing if answer['hours'] else 'no whole hour was sent that could be compared yet'}", 2)]
     if answer["uncounted"]:
         lines.append(f"{answer['uncounted']} hours were not compared: the platform's statistics begin later or do not reach them yet")
     if answer["unit"] == "kWh":

@@ -64,6 +64,8 @@ def _set_up(options: argparse.Namespace) -> Outcome:
         raise EdgeAgentError(f"{path}: there is no folder {path.parent}")
     document = _document(path)
     questions.tell(f"{path}: {'is there; what you do not change stays as it is' if document else 'will be written'}")
+    if questions.interactive:
+        questions.tell("MOOST gives you the account: customer id, building id, client id and client secret. Ctrl-C ends this.")
     account, sections = _account(options, document, questions)
     known = _is_known(account, options, questions)
     sections |= _building(options, document, known, questions)
@@ -157,7 +159,9 @@ def _devices(options: argparse.Namespace, document: Document | None, questions: 
         return [], ""
     running = _running(options.config)
     broker = (
-        options.mqtt or running.broker or questions.text("an MQTT broker to listen on, such as mqtt://localhost:1883", "--mqtt", None, required=False)
+        options.mqtt
+        or running.broker
+        or questions.text("an MQTT broker to listen on, such as mqtt://localhost:1883 (empty: none)", "--mqtt", None, required=False)
     )
     networks = [named_network(text) for text in options.network or ()] or own_networks()
     settings = (running.settings(broker) if running.broker else broker_settings(broker)) if broker else None

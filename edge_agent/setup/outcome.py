@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edge_agent.codec.human import counted
 from edge_agent.config import Site
+from edge_agent.config.credentials import PACKAGED
 from edge_agent.setup.site_text import Drafted
 
 # a running agent took the new file over, or keeps the old one; None: none runs
@@ -31,11 +33,10 @@ class Outcome:
 
     def lines(self) -> Iterator[str]:
         """For a terminal."""
-        yield f"{self.file}: ok: {len(self.site.devices)} devices for building {self.site.account.building_id}"
+        yield f"{self.file}: ok: {counted(len(self.site.devices), 'device')} for building {self.site.account.building_id}"
         yield from (f"{self.file}: warning: {warning}" for warning in self.site.warnings)
         yield from (f"{self.file}: left as a comment at its end: {one.remark}" for one in self.drafted if not one.certain)
-        if self.agent is not None:
-            yield _AGENT_SAYS[self.agent]
+        yield _AGENT_SAYS[self.agent] if self.agent is not None else _next_step(self.file)
 
     def to_json(self, balance: dict[str, Any] | None) -> dict[str, Any]:
         """For `--json`. `balance`: as `read --balance --json` has it, None where it was not watched."""
@@ -51,3 +52,8 @@ class Outcome:
             "agent": self.agent,
             "balance": balance,
         }
+
+
+def _next_step(file: Path) -> str:
+    starts = "the service begins by itself" if file.parent == PACKAGED else f"`edge-agent run --config {file}` starts the agent"
+    return f"{starts}; `edge-agent status` shows how it goes"

@@ -32,7 +32,7 @@ def site(tmp_path: Path) -> Path:
 
 def test_check_accepts_a_good_file(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--config", str(site)]) == 0
-    assert "ok: 1 devices (meter) for building B1" in capsys.readouterr().out
+    assert "ok: 1 device (meter) for building B1" in capsys.readouterr().out
 
 
 def test_check_reports_every_mistake_and_exits_with_1(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
