@@ -14,7 +14,8 @@ from edge_agent.model.measurements import MeterPoint
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.uplink.client import MoostClient
 from edge_agent.uplink.prices import PriceFeed
-from edge_agent.uplink.registration import Building, Wanted, keep_registered
+from edge_agent.uplink.registration import Wanted, keep_registered
+from edge_agent.uplink.settings import Building
 
 if TYPE_CHECKING:
     from edge_agent.drivers.mqtt_hub import MqttHub

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import logging
 import os
@@ -201,6 +200,8 @@ def _run(options: argparse.Namespace) -> int:
     os.umask(0o007)  # what a house uses and when is nobody else's business; the group may use the queue when no agent runs
     begun = SiteReading(options.config) if options.config.exists() else None  # while it works, this process loads the rest
 
+    import asyncio
+
     from edge_agent.model.clock import SystemClock
     from edge_agent.service import run
     from edge_agent.timekeeping.system import system_evidence
@@ -243,6 +244,8 @@ def _read(options: argparse.Namespace) -> int:
 
 
 def _balance(options: argparse.Namespace) -> int:
+    import asyncio
+
     from edge_agent.balance_check import balance_text, watch_without_agent
     from edge_agent.config import load_site
     from edge_agent.control import asked
@@ -259,6 +262,8 @@ def _balance(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    import asyncio
+
     from edge_agent.config import load_site
     from edge_agent.control import asked
     from edge_agent.planning import plan_text, plans_without_agent
@@ -270,6 +275,8 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _values(options: argparse.Namespace) -> int:
+    import asyncio
+
     from edge_agent.config import load_site
     from edge_agent.control import asked
     from edge_agent.inspection import read_without_agent, reading_text

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from edge_agent.drivers.modbus import ModbusDriver
     from edge_agent.drivers.modbus_link import ModbusLink, ModbusLinks
     from edge_agent.drivers.mqtt import MqttDriver
-    from edge_agent.drivers.mqtt_hub import MqttHub, MqttSettings
+    from edge_agent.drivers.mqtt_hub import MqttHub
+    from edge_agent.drivers.settings import MqttSettings
 
 CLOSE_S = 1.0  # a line that does not close in this time is left to the operating system
 

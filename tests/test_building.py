@@ -14,7 +14,8 @@ import pytest
 from edge_agent.building import BuildingKeeper
 from edge_agent.config import Site, load_site
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID, Answer, LocalCloud
-from edge_agent.drivers.mqtt_hub import MqttHub, MqttSettings
+from edge_agent.drivers.mqtt_hub import MqttHub
+from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.clock import ScaledClock
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.profiles.meaning import meter_points

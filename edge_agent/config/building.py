@@ -14,8 +14,7 @@ from edge_agent.codec.topics import topic_mistake
 from edge_agent.config.findings import Findings
 from edge_agent.config.schema import SiteSection, TariffSection
 from edge_agent.profiles.document import Location
-from edge_agent.uplink.prices import PriceSource, complaint_of
-from edge_agent.uplink.registration import Building
+from edge_agent.uplink.settings import Building, PriceSource
 
 _AT: Location = ("building", "tariff")
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -47,6 +46,8 @@ def _prices(findings: Findings, site: SiteSection, tariff: TariffSection) -> Pri
         elif site.mqtt is None:
             findings.wrong((*_AT, "topic"), "building.tariff: a topic, but there is no broker", "write mqtt: {broker: mqtt://localhost:1883}")
         return PriceSource(topic=tariff.topic, named=_named(tariff))
+    from edge_agent.uplink.prices import complaint_of  # only here: it brings the loops along that look at the prices
+
     path = findings.path.parent / str(tariff.file)
     if complaint := complaint_of(path, tariff.currency or "", time.time()):
         findings.warnings.append(f"building.tariff: {path}: {complaint}")

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
 
 from edge_agent.config.credentials import secret_in
 from edge_agent.config.findings import Findings
 from edge_agent.config.schema import WebSection
+from edge_agent.config.site import WebSettings
 
 SHORTEST_PASSWORD = 8
 _HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
-
-
-@dataclass(frozen=True, slots=True)
-class WebSettings:
-    """The page's address. Without a password everybody on it may read, and nobody may change anything."""
-
-    host: str
-    port: int
-    password: str | None = field(default=None, repr=False)
-    hosts: tuple[str, ...] = ()  # names besides this machine's own
 
 
 def web_of(findings: Findings, section: WebSection | None) -> WebSettings | None:

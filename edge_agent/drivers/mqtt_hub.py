@@ -17,13 +17,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from edge_agent.codec.payloads import MAX_PAYLOAD_BYTES
 from edge_agent.codec.topics import TopicFilter
+from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import ConfigError, Problem
 
@@ -40,25 +40,6 @@ _MAX_WAITING_BYTES = 8_000_000
 _PER_TURN = 500  # messages handed over before the loop may do something else
 _FILTERS_PER_PACKET = 50
 _MAX_ROUTES = 10_000  # topics whose listeners are remembered
-
-
-@dataclass(frozen=True, slots=True)
-class MqttSettings:
-    """Where the broker is and who we are there. The password is in no text made of this."""
-
-    host: str = "localhost"
-    port: int = 1883
-    tls: bool = False
-    ca_file: Path | None = None  # a private authority; None: the system's
-    username: str = ""
-    password: str = field(default="", repr=False)
-    client_id: str = ""  # empty: a random one, so that two agents never throw each other out
-
-    @property
-    def url(self) -> str:
-        """`mqtt://host:1883`, for people and logs."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from edge_agent.drivers.mqtt_hub import MqttSettings
+from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.errors import ConfigError, EdgeAgentError
 from edge_agent.profiles.library import load_profile, profile_names

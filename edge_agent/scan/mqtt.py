@@ -6,7 +6,8 @@ from collections import deque
 
 from edge_agent.codec.payloads import Payload, parse_payload
 from edge_agent.codec.topics import topic_filter
-from edge_agent.drivers.mqtt_hub import Arrival, MqttHub, MqttSettings
+from edge_agent.drivers.mqtt_hub import Arrival, MqttHub
+from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import EdgeAgentError
 from edge_agent.scan.fingerprint import Library

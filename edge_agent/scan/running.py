@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from edge_agent.config import Site, load_site
 from edge_agent.control import ask
-from edge_agent.drivers.mqtt_hub import MqttSettings
+from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.errors import ConfigError, EdgeAgentError
 from edge_agent.profiles.document import Document, read_document
 from edge_agent.scan.found import RUNNING, Found

@@ -28,7 +28,7 @@ from edge_agent.setup.proof import prove
 from edge_agent.setup.questions import Questions
 from edge_agent.setup.secret import secret_file, secret_from, store_secret
 from edge_agent.setup.site_text import Drafted, Sections, with_answers
-from edge_agent.uplink.client import MoostAccount
+from edge_agent.uplink.settings import MoostAccount
 
 _BASE_URL = "https://api.moost.io"
 

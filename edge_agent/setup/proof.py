@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.errors import EdgeAgentError
-from edge_agent.uplink.client import MoostAccount, MoostClient
+from edge_agent.uplink.client import MoostClient
+from edge_agent.uplink.settings import MoostAccount
 from edge_agent.uplink.verdict import Kind, Verdict
 
 

@@ -28,6 +28,7 @@ from edge_agent.model.clock import Clock
 from edge_agent.model.events import Event
 from edge_agent.outbox.rows import Queued
 from edge_agent.uplink.masking import masked
+from edge_agent.uplink.settings import MoostAccount
 from edge_agent.uplink.unanswered import no_answer, unprepared
 from edge_agent.uplink.verdict import Kind, Verdict, judge
 from edge_agent.uplink.wire import EventWriter, Unwritable
@@ -43,18 +44,6 @@ _TOKEN_S = 86400.0  # the guide's lifetime, where the answer does not state one
 _TOKEN_CAP_S = 366 * 86400.0  # JSON has numbers that no float holds
 _ANSWER_BYTES = 64 * 1024  # of an answer; the cloud's are some hundred
 _BUILDING_BYTES = 1024 * 1024  # a building comes with its devices and what the platform computed
-
-
-@dataclass(frozen=True, slots=True)
-class MoostAccount:
-    """Which customer, which building, which credentials; `ca_file` names a private authority to trust as well."""
-
-    base_url: str
-    customer_id: str
-    building_id: str
-    client_id: str
-    client_secret: str = field(repr=False)
-    ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.cloud.tariff import BadPrices, Prices, PriceSlice, check_usable, dynamic_tariff, read_prices
 from edge_agent.codec.topics import topic_filter
 from edge_agent.model.clock import Clock
+from edge_agent.uplink.settings import PriceSource
 
 if TYPE_CHECKING:
     from edge_agent.drivers.mqtt_hub import Arrival, MqttHub
@@ -27,18 +27,6 @@ LOOK_S = 60.0
 SEND_EVERY_S = 900.0
 _LOOKS_OF_PATIENCE = 2  # a file caught while it is written, a broker that is being connected to: not worth a line
 _MOST_BYTES = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class PriceSource:
-    """Where the slices of a DYNAMIC tariff come from: a file or a topic. `named`: minPrice, maxPrice, currency as the site file has them."""
-
-    file: Path | None = None
-    topic: str = ""
-    named: Mapping[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return str(self.file) if self.file else f"topic {self.topic}"
 
 
 class PriceFeed:

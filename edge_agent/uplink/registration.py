@@ -24,7 +24,7 @@ from edge_agent.model.errors import StorageError
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.uplink.client import MoostClient
 from edge_agent.uplink.gate import Cause, Gate
-from edge_agent.uplink.prices import PriceSource
+from edge_agent.uplink.settings import Building
 from edge_agent.uplink.verdict import Kind, Verdict
 
 log = logging.getLogger(__name__)
@@ -49,22 +49,6 @@ _SETTABLE = (
     "properties",
 )
 _DEVICE = ("id", "type", "name", "product_name")
-
-
-@dataclass(frozen=True, slots=True)
-class Building:
-    """What the site file says of the building. None: not named, left alone.
-
-    `tariff` is the guide's object; that of type DYNAMIC is made of the newest `prices`.
-    """
-
-    zip: str
-    city: str
-    country_code: str
-    time_zone: str | None = None
-    tariff: Mapping[str, object] | None = None
-    active: bool | None = None
-    prices: PriceSource | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import StorageError
@@ -21,6 +20,7 @@ from edge_agent.uplink.client import CONNECTIONS, MoostClient
 from edge_agent.uplink.conclusions import Conclusions
 from edge_agent.uplink.gate import Cause, Gate
 from edge_agent.uplink.intake import Intake
+from edge_agent.uplink.settings import UploadSettings
 from edge_agent.uplink.settling import Settling
 from edge_agent.uplink.spread import BacklogStart, Spread
 from edge_agent.uplink.troubles import Troubles
@@ -28,15 +28,6 @@ from edge_agent.uplink.upload_status import UploadStatus
 from edge_agent.uplink.verdict import Kind, Verdict
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class UploadSettings:
-    """What is older than `backfill_after_s` goes through the historical call, `batch_size` events at once. `verify`: the daily check."""
-
-    backfill_after_s: float = 3600.0
-    batch_size: int = 500
-    verify: bool = True
 
 
 class Uploader:

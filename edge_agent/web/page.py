@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 
-from edge_agent.config.web import WebSettings
+from edge_agent.config.site import WebSettings
 from edge_agent.model.clock import Clock
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.shift import Shift

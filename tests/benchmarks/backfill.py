@@ -25,9 +25,10 @@ from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOME
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.events import Event
 from edge_agent.outbox.outbox import Outbox
-from edge_agent.uplink.client import MoostAccount, MoostClient
+from edge_agent.uplink.client import MoostClient
+from edge_agent.uplink.settings import MoostAccount, UploadSettings
 from edge_agent.uplink.spread import BacklogStart
-from edge_agent.uplink.uploader import Uploader, UploadSettings
+from edge_agent.uplink.uploader import Uploader
 
 SINK = Path(__file__).with_name("sink.py")
 

@@ -11,7 +11,7 @@ import pytest
 from edge_agent.config import Site, load_site
 from edge_agent.model.errors import ConfigError
 from edge_agent.model.measurements import Role
-from edge_agent.uplink.prices import PriceSource
+from edge_agent.uplink.settings import PriceSource
 
 ACCOUNT = """\
 moost:

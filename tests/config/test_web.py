@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import load_site
-from edge_agent.config.web import WebSettings
+from edge_agent.config.site import WebSettings
 from edge_agent.model.errors import ConfigError
 
 SITE = """\

@@ -14,7 +14,8 @@ from edge_agent.demo.broker import Broker
 from edge_agent.demo.house import House, watt_hours
 from edge_agent.demo.mqtt_devices import CHARGER_TOPIC, CHARGER_TOTAL, PLUG_TOPIC, PLUG_TOTAL, charger_keys, go_e_charger, plug_sensor, tasmota_plug
 from edge_agent.drivers.mqtt import MqttDriver
-from edge_agent.drivers.mqtt_hub import MqttHub, MqttSettings
+from edge_agent.drivers.mqtt_hub import MqttHub
+from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.measurements import Quality, Quantity, Reading
 from edge_agent.profiles.library import load_profile

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.drivers.mqtt import MqttDriver
-from edge_agent.drivers.mqtt_hub import MqttHub, MqttSettings
+from edge_agent.drivers.mqtt_hub import MqttHub
+from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.measurements import Quality, Reading, Role, Sample
 from edge_agent.profiles.library import load_profile
 from edge_agent.profiles.setup import DeviceSetup

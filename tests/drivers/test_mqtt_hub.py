@@ -14,7 +14,8 @@ import pytest
 
 from edge_agent.codec.payloads import MAX_PAYLOAD_BYTES
 from edge_agent.codec.topics import topic_filter
-from edge_agent.drivers.mqtt_hub import Arrival, MqttHub, MqttSettings
+from edge_agent.drivers.mqtt_hub import Arrival, MqttHub
+from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.errors import ConfigError
 from tests.conftest import Mosquitto, until

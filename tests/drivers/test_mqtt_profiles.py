@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from edge_agent.drivers.mqtt import MqttDriver
-from edge_agent.drivers.mqtt_hub import MqttHub, MqttSettings
+from edge_agent.drivers.mqtt_hub import MqttHub
+from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.measurements import Quality, Quantity, Reading, Role, Value
 from edge_agent.profiles.library import load_profile
 from edge_agent.profiles.meaning import meanings, measurements, meter_points

@@ -23,7 +23,7 @@ import pytest
 
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_SECRET, Answer, Drop, Fault, LocalCloud, Request, Slow, parse
 from edge_agent.model.clock import ScaledClock
-from edge_agent.uplink.uploader import UploadSettings
+from edge_agent.uplink.settings import UploadSettings
 from tests.end_to_end import soaking
 from tests.end_to_end.gateway import SDM630, Gateway, meter
 from tests.fault_proxy import FaultProxy, Harm, faulty_line

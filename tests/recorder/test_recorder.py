@@ -16,7 +16,8 @@ from edge_agent.codec.topics import topic_filter
 from edge_agent.demo.broker import Broker
 from edge_agent.demo.replay import replay
 from edge_agent.devices import Devices
-from edge_agent.drivers.mqtt_hub import Arrival, MqttHub, MqttSettings
+from edge_agent.drivers.mqtt_hub import Arrival, MqttHub
+from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.errors import DeviceError, EdgeAgentError
 from edge_agent.model.measurements import Role, Sample

@@ -16,7 +16,8 @@ from edge_agent.drivers import Driver
 from edge_agent.drivers.modbus import ModbusDriver
 from edge_agent.drivers.modbus_link import ModbusLinks
 from edge_agent.drivers.mqtt import MqttDriver
-from edge_agent.drivers.mqtt_hub import MqttHub, MqttSettings
+from edge_agent.drivers.mqtt_hub import MqttHub
+from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.measurements import Reading, Sample
 from edge_agent.profiles.library import load_profile, profile_names

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.codec.payloads import Payload, parse_payload
-from edge_agent.drivers.mqtt_hub import MqttSettings
+from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.errors import EdgeAgentError
 from edge_agent.profiles.library import load_profile

@@ -13,9 +13,10 @@ from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOME
 from edge_agent.model.clock import Clock, ScaledClock
 from edge_agent.model.events import Event
 from edge_agent.outbox.outbox import Outbox
-from edge_agent.uplink.client import MoostAccount, MoostClient, Patience
+from edge_agent.uplink.client import MoostClient, Patience
+from edge_agent.uplink.settings import MoostAccount, UploadSettings
 from edge_agent.uplink.spread import BacklogStart
-from edge_agent.uplink.uploader import Uploader, UploadSettings
+from edge_agent.uplink.uploader import Uploader
 
 NOON = 1_800_000_000.0 - 1_800_000_000 % 86400 + 43200
 NOW = NOON + 600  # in the middle of a quarter-hour: nothing is held for the spread

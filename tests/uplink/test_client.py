@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID, Answer, Drop, Fault, LocalCloud, Request, Slow
-from edge_agent.uplink.client import MoostAccount, MoostClient, Patience
+from edge_agent.uplink.client import MoostClient, Patience
+from edge_agent.uplink.settings import MoostAccount
 from edge_agent.uplink.verdict import Kind, Verdict
 from tests.certificates import certificate, speak_tls
 from tests.conftest import HandClock

@@ -12,7 +12,7 @@ import pytest
 
 from edge_agent.demo.cloud import LocalCloud
 from edge_agent.uplink.client import CONNECTIONS
-from edge_agent.uplink.uploader import UploadSettings
+from edge_agent.uplink.settings import UploadSettings
 from tests.uplink.rig import NOW, event, rig
 
 BATCH = 20
@@ -21,10 +21,12 @@ import asyncio, sys
 from pathlib import Path
 from edge_agent.model.clock import ScaledClock
 from edge_agent.outbox.outbox import Outbox
-from edge_agent.uplink.client import MoostAccount, MoostClient
+from edge_agent.uplink.client import MoostClient
+from edge_agent.uplink.settings import MoostAccount
 from edge_agent.uplink.spread import BacklogStart
 from edge_agent.uplink.client import CONNECTIONS
-from edge_agent.uplink.uploader import Uploader, UploadSettings
+from edge_agent.uplink.uploader import Uploader
+from edge_agent.uplink.settings import UploadSettings
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID
 
 async def main(path, url, now, batch):

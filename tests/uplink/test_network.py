@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID, Answer, LocalCloud
-from edge_agent.uplink.client import MoostAccount, MoostClient, Patience
+from edge_agent.uplink.client import MoostClient, Patience
+from edge_agent.uplink.settings import MoostAccount
 from edge_agent.uplink.verdict import Kind, Verdict
 from tests.certificates import certificate, speak_tls
 from tests.conftest import HandClock, until

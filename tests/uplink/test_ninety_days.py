@@ -25,9 +25,11 @@ from pathlib import Path
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID
 from edge_agent.model.clock import SystemClock
 from edge_agent.outbox.outbox import Outbox
-from edge_agent.uplink.client import MoostAccount, MoostClient
+from edge_agent.uplink.client import MoostClient
+from edge_agent.uplink.settings import MoostAccount
 from edge_agent.uplink.spread import BacklogStart
-from edge_agent.uplink.uploader import Uploader, UploadSettings
+from edge_agent.uplink.uploader import Uploader
+from edge_agent.uplink.settings import UploadSettings
 
 async def main(path, url):
     outbox = await Outbox.open(Path(path))

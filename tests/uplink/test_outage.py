@@ -18,8 +18,9 @@ from edge_agent.model.clock import ScaledClock
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.uplink.choice import FAIR_SHARE
 from edge_agent.uplink.client import CONNECTIONS, Patience
+from edge_agent.uplink.settings import UploadSettings
 from edge_agent.uplink.spread import BacklogStart
-from edge_agent.uplink.uploader import Uploader, UploadSettings
+from edge_agent.uplink.uploader import Uploader
 from tests.conftest import HandClock, until
 from tests.uplink.rig import IMPATIENCE, NOW, PATIENCE, Rig, event, rig
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.drivers.mqtt_hub import MqttHub, MqttSettings
+from edge_agent.drivers.mqtt_hub import MqttHub
+from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.clock import ScaledClock
-from edge_agent.uplink.prices import LOOK_S, SEND_EVERY_S, PriceFeed, PriceSource
+from edge_agent.uplink.prices import LOOK_S, SEND_EVERY_S, PriceFeed
+from edge_agent.uplink.settings import PriceSource
 from tests.conftest import HandClock, Mosquitto, until
 from tests.drivers.mqtt_device import MqttDevice, all_passed
 

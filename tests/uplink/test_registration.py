@@ -15,7 +15,8 @@ from edge_agent.demo.cloud import BUILDING_ID, Answer, LocalCloud
 from edge_agent.model.clock import ScaledClock
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.uplink.client import MoostClient
-from edge_agent.uplink.registration import Building, Registration, Wanted, keep_registered, merged, register
+from edge_agent.uplink.registration import Registration, Wanted, keep_registered, merged, register
+from edge_agent.uplink.settings import Building
 from edge_agent.uplink.verdict import Kind
 from tests.conftest import until
 from tests.uplink.rig import NOW, PATIENCE, account_of

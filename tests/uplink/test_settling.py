@@ -12,7 +12,7 @@ from edge_agent.model.clock import ScaledClock
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.outbox.queue import Queue
 from edge_agent.uplink.client import Patience
-from edge_agent.uplink.uploader import UploadSettings
+from edge_agent.uplink.settings import UploadSettings
 from tests.conftest import until
 from tests.uplink.rig import NOW, event, rig
 

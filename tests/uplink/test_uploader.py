@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID, Answer, Drop, Fault, LocalCloud, Request, Slow
 from edge_agent.model.clock import ScaledClock
 from edge_agent.model.events import Event
-from edge_agent.uplink.client import MoostAccount, Patience
+from edge_agent.uplink.client import Patience
+from edge_agent.uplink.settings import MoostAccount, UploadSettings
 from edge_agent.uplink.spread import spread_offset_s
-from edge_agent.uplink.uploader import UploadSettings
 from tests.conftest import HandClock, until
 from tests.uplink.rig import IMPATIENCE, NOON, NOW, PATIENCE, event, rig
 

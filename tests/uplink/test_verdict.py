@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from edge_agent.model.clock import ScaledClock
-from edge_agent.uplink.client import MoostAccount, MoostClient
+from edge_agent.uplink.client import MoostClient
+from edge_agent.uplink.settings import MoostAccount
 from edge_agent.uplink.verdict import Kind, Verdict, retry_after
 from tests.uplink.rig import NOW, event
 
