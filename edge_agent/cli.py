@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import os
@@ -81,7 +82,14 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=f"edge-agent {__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_house(commands)
+    _add_backup_and_help(commands)
+    _add_cloud(commands)
+    _add_devices(commands)
+    return whole
 
+
+def _add_house(commands: Any) -> None:
     run = _command(commands, "run", _run, "run the agent until it is stopped", "SIGTERM stops it with nothing lost, SIGHUP re-reads the site file.")
     run.add_argument("--verbose", action="store_true", help="log what is usually not worth a line")
     run.add_argument("--log-format", choices=FORMATS, default="text", help="json: one object a line, for a log collector (default: text)")
@@ -103,21 +111,27 @@ def parser() -> argparse.ArgumentParser:
         help="how long to listen for MQTT devices when no agent runs (default: 10)",
     )
 
-    status = _command(commands, "status", _status, "show how the running agent, its devices and the way to the cloud stand", _STATUS_MORE)
+    status = _command(
+        commands, "status", _module("status.command"), "show how the running agent, its devices and the way to the cloud stand", _STATUS_MORE
+    )
     add_status_options(status)
-    setup = _command(commands, "setup", _setup, "ask what a site file needs, write it, and prove that it works", _SETUP_MORE)
+    setup = _command(commands, "setup", _module("setup.command"), "ask what a site file needs, write it, and prove that it works", _SETUP_MORE)
     add_setup_options(setup)
 
-    backup = _command(commands, "backup", _backup, "write site file, queue and counters into one file")
+
+def _add_backup_and_help(commands: Any) -> None:
+    backup = _command(commands, "backup", _module("backup.make"), "write site file, queue and counters into one file")
     add_backup_options(backup)
 
-    restore = _command(commands, "restore", _restore, "make this the gateway of a house from its backup")
+    restore = _command(commands, "restore", _module("backup.restore"), "make this the gateway of a house from its backup")
     add_restore_options(restore)
 
-    bundle = _command(commands, "support-bundle", _support_bundle, "write what helps an operator to help into one file, without secrets")
+    bundle = _command(commands, "support-bundle", _module("support"), "write what helps an operator to help into one file, without secrets")
     bundle.add_argument("--json", action="store_true", help="print JSON")
     bundle.add_argument("file", nargs="?", type=Path, metavar="FILE", help="where to write it (default: edge-agent-support-DATE.tar.gz)")
 
+
+def _add_cloud(commands: Any) -> None:
     queue = _command(commands, "queue", _queue, "show and mend the queue of events")
     queue.add_argument(
         "action",
@@ -129,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
     queue.add_argument("--json", action="store_true", help="print JSON")
     queue.add_argument("--limit", type=number(int, 1, 100_000), default=50, metavar="N", help="rows to list (default: 50)")
 
-    verify = _command(commands, "verify", _verify, "compare what the platform counted with what was sent", _VERIFY_MORE)
+    verify = _command(commands, "verify", _module("verification"), "compare what the platform counted with what was sent", _VERIFY_MORE)
     verify.add_argument(
         "--days",
         type=number(int, 1, 35, "what was sent is remembered as long"),
@@ -139,6 +153,8 @@ def parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("--json", action="store_true", help="print JSON")
 
+
+def _add_devices(commands: Any) -> None:
     scan = commands.add_parser(
         "scan",
         help="find devices on the network and the broker",
@@ -147,7 +163,7 @@ def parser() -> argparse.ArgumentParser:
     add_scan_options(scan, DEFAULT_CONFIG)
     scan.set_defaults(run=_scan, verbose=False)
 
-    record = _command(commands, "record", _record, "write what a device says into one text file")
+    record = _command(commands, "record", _module("record"), "write what a device says into one text file")
     record.add_argument("device", metavar="DEVICE", help="the device's id")
     record.add_argument(
         "--minutes", type=number(float, 0, 60, "0 is one reading"), default=2.0, metavar="N", help="for how long, up to 60 (default: 2)"
@@ -161,13 +177,13 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("--port", type=number(int, 0, 65535), default=0, metavar="N", help="where to listen (default: a free port)")
     replay.add_argument("--rtu", action="store_true", help="RTU frames over TCP, as through a serial gateway")
     replay.add_argument("--broker", default="", metavar="URL", help="publish to this MQTT broker instead of an own one")
-    replay.set_defaults(run=_replay, verbose=False)
+    replay.set_defaults(run=_module("demo.replay"), verbose=False)
 
     profiles = commands.add_parser("profiles", help="show the library of device profiles", description="The library of device profiles.")
     profiles.add_argument("action", nargs="?", default="list", choices=["list", "show", "check"], help="check: a profile of your own (default: list)")
     profiles.add_argument("name", nargs="?", default="", metavar="PROFILE", help="a profile's name, or a file such as ./my-meter.yaml")
     profiles.add_argument("--json", action="store_true", help="print JSON")
-    profiles.set_defaults(run=_profiles, verbose=False)
+    profiles.set_defaults(run=_module("catalogue"), verbose=False)
 
     schema = commands.add_parser("schema", help="print a JSON Schema for editors", description="The JSON Schema of a kind of YAML file, for editors.")
     schema.add_argument("kind", choices=["agent", "profile", "recording"], help="agent: the site file")
@@ -179,7 +195,6 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--speed", type=float, default=60.0, metavar="FACTOR", help="how much faster than real time (default: 60)")
     demo.add_argument("--duration", default=None, metavar="TIME", help="end after that time with a summary, e.g. 60s (default: until Ctrl-C)")
     demo.set_defaults(run=_demo, verbose=False)
-    return whole
 
 
 def _command(commands: Any, name: str, run: Any, text: str, more: str = "") -> argparse.ArgumentParser:
@@ -187,6 +202,11 @@ def _command(commands: Any, name: str, run: Any, text: str, more: str = "") -> a
     command.add_argument("--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="FILE", help=f"the site file (default: {DEFAULT_CONFIG})")
     command.set_defaults(run=run, verbose=False)
     return command
+
+
+def _module(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command that has a module of its own, which is loaded when it is asked for."""
+    return lambda options: int(importlib.import_module(f"edge_agent.{name}").run(options))
 
 
 def _log(options: argparse.Namespace) -> None:
@@ -298,40 +318,10 @@ def _print_devices(options: argparse.Namespace, devices: list[dict[str, Any]], t
     return 3 if any(device["error"] for device in devices) else 0
 
 
-def _status(options: argparse.Namespace) -> int:
-    from edge_agent.status.command import run
-
-    return run(options)
-
-
 def _scan(options: argparse.Namespace) -> int:
     from edge_agent.scan.command import run
 
     return run(options, DEFAULT_CONFIG)
-
-
-def _setup(options: argparse.Namespace) -> int:
-    from edge_agent.setup.command import run
-
-    return run(options)
-
-
-def _backup(options: argparse.Namespace) -> int:
-    from edge_agent.backup.make import run
-
-    return run(options)
-
-
-def _restore(options: argparse.Namespace) -> int:
-    from edge_agent.backup.restore import run
-
-    return run(options)
-
-
-def _support_bundle(options: argparse.Namespace) -> int:
-    from edge_agent.support import run
-
-    return run(options)
 
 
 def _queue(options: argparse.Namespace) -> int:
@@ -354,30 +344,6 @@ def _queue(options: argparse.Namespace) -> int:
     else:
         print(queue_text(answer))
     return 0
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from edge_agent.verification import run
-
-    return run(options)
-
-
-def _record(options: argparse.Namespace) -> int:
-    from edge_agent.record import run
-
-    return run(options)
-
-
-def _replay(options: argparse.Namespace) -> int:
-    from edge_agent.demo.replay import run
-
-    return run(options)
-
-
-def _profiles(options: argparse.Namespace) -> int:
-    from edge_agent.catalogue import run
-
-    return run(options)
 
 
 def _schema(options: argparse.Namespace) -> int:
