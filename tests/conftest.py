@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -21,11 +23,16 @@ settings.load_profile("any machine")
 _MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
 
+_PORTS = 20_000 + os.getpid() % 60 * 200  # this process's own, below those that the system gives to outgoing connections
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port on which nobody listens, and that nobody else takes while the one that a test lets listen there is stopped."""
+    for port in random.sample(range(_PORTS, _PORTS + 200), 200):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 class Mosquitto:

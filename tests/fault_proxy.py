@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from enum import Enum, auto
 
+from tests.conftest import free_port
+
 _PORTAL = b"<html><title>Hotel</title>Please sign in</html>"
 
 
@@ -31,7 +33,7 @@ class FaultProxy:
         self.target_port, self.host, self.elsewhere = target_port, host, elsewhere
         self.harm = Harm.NONE
         self.lost = 0  # answers that the client did not get, or not whole
-        self.port = 0
+        self.port = free_port()
         self._forgotten: set[asyncio.StreamWriter] = set()
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._server: asyncio.Server | None = None
@@ -45,7 +47,6 @@ class FaultProxy:
     async def start(self) -> None:
         """Begins to listen; on the same port again after a `stop`."""
         self._server = await asyncio.start_server(self._serve, self.host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Nobody listens any more, and whoever was connected is not."""
@@ -150,7 +151,7 @@ class ConnectProxy:
         """With a password only `user` with it may pass."""
         self.target_port = target_port
         self.asked: list[str] = []
-        self.port = 0
+        self.port = free_port()
         self._expected = base64.b64encode(f"user:{password}".encode()) if password else b""
         self._open: list[asyncio.StreamWriter] = []
         self._serving: list[asyncio.Task[None]] = []

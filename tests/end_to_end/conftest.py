@@ -10,13 +10,14 @@ import pytest
 import pytest_asyncio
 
 from edge_agent.demo.cloud import LocalCloud
+from tests.conftest import free_port
 from tests.end_to_end.gateway import SDM630, Gateway, count_up
 from tests.simulators import RegisterServer, serving
 
 
 @pytest.fixture
 def cloud() -> Iterator[LocalCloud]:
-    with LocalCloud() as cloud:
+    with LocalCloud(port=free_port()) as cloud:
         yield cloud
 
 

@@ -28,7 +28,7 @@ PROXY_PASSWORD = "prøxy-p@ss"
 
 @pytest.fixture
 def cloud() -> Iterator[LocalCloud]:
-    with LocalCloud(client_secret=SECRET) as cloud:
+    with LocalCloud(client_secret=SECRET, port=free_port()) as cloud:
         yield cloud
 
 

@@ -24,6 +24,7 @@ import pytest
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_SECRET, Answer, Drop, Fault, LocalCloud, Request, Slow, parse
 from edge_agent.model.clock import ScaledClock
 from edge_agent.uplink.settings import UploadSettings
+from tests.conftest import free_port
 from tests.end_to_end import soaking
 from tests.end_to_end.gateway import SDM630, Gateway, meter
 from tests.fault_proxy import FaultProxy, Harm, faulty_line
@@ -225,7 +226,7 @@ async def count_up(server: RegisterServer, clock: ScaledClock) -> None:
 @contextlib.asynccontextmanager
 async def soaked_house(folder: Path) -> AsyncIterator[House]:
     clock = ScaledClock(SPEED, START)
-    with LocalCloud(now=clock.now) as cloud:
+    with LocalCloud(now=clock.now, port=free_port()) as cloud:
         async with faulty_line(int(cloud.url.rpartition(":")[2])) as line, serving({1: SDM630}) as server:
             gateway = Gateway(folder, cloud)
             gateway.write_site([meter(server)], reporting="{interval: 15m, poll_interval: 5m}", upload=f"{{batch_size: {BATCH}}}")

@@ -9,16 +9,9 @@ from typing import Any
 import httpx
 
 from edge_agent.demo.cloud import LocalCloud
-from tests.conftest import until
+from tests.conftest import free_port, until
 from tests.end_to_end.gateway import Gateway, energies, meter, running
 from tests.simulators import RegisterServer
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def asked(port: int, path: str) -> Any:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from edge_agent.demo.cloud import LocalCloud
+from tests.conftest import free_port
 
 
 @pytest.fixture
 def cloud() -> Iterator[LocalCloud]:
-    with LocalCloud() as cloud:
+    with LocalCloud(port=free_port()) as cloud:
         yield cloud
