@@ -146,7 +146,7 @@ def test_a_long_silence_keeps_the_state_small() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     load=st.lists(st.tuples(st.integers(5, 900), st.integers(0, 9_000)), min_size=2, max_size=120),
-    step_wh=st.sampled_from([1.0, 100.0, 1000.0]),
+    step_wh=st.sampled_from([1.0, 10.0, 100.0, 1000.0]),
     factor=st.sampled_from([0.0, 0.3, 1.0, 3.0]),
     unread=st.sets(st.integers(1, 119)),
     restarts=st.sets(st.integers(0, 119)),
