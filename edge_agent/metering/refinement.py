@@ -43,7 +43,7 @@ class Refinement:
             most_wh = grown_wh + self.ahead_wh - before_wh
             return max(min(power_wh, most_wh), most_wh - self._step_wh, 0.0)
         ahead_wh = before_wh + power_wh - grown_wh
-        if missed and ahead_wh < 0 and grown_wh > self._step_wh:  # a single step may be why the counter told anything
+        if missed and ahead_wh < 0:
             self.ahead_wh = self._step_wh / 2
         else:
             self.ahead_wh = min(max(ahead_wh, 0.0), self._step_wh)

@@ -107,12 +107,6 @@ def test_after_a_gap_of_both_the_value_is_taken_in_the_middle_of_what_is_possibl
     assert meter.ahead_wh == 50
 
 
-def test_a_counter_that_tells_each_step_has_just_passed_it_though_power_was_not_told() -> None:
-    meter = Refinement(100)
-    assert [meter.refined(100, 0.0, covered=False, missed=True) for _ in range(3)] == [100] * 3
-    assert meter.ahead_wh == 0
-
-
 def test_a_counter_that_counts_from_zero_takes_nothing_back() -> None:
     """A daily counter of 100 Wh steps: what it did not show of the day before stays counted, and the morning is not shortened by it."""
     meter = Refinement(100)
