@@ -47,8 +47,9 @@ class Doubt(NamedTuple):
 class CounterTrack:
     """The last believed reading of a counter (its high-water mark) and a doubt, if there is one.
 
-    A counter that starts again each day does so at midnight of `time_zone`; over a midnight that nobody read for
-    longer than `gap_s` seconds, nobody knows what it counted.
+    A rise over a longer silence than `gap_s` seconds has to stay, if it is more than can flow in those: a line may come back with the
+    answer of another meter. A counter that starts again each day does so at midnight of `time_zone`; over a midnight that nobody read for
+    longer than that, nobody knows what it counted.
     """
 
     __slots__ = ("_counter", "_doubt", "_doubted_here", "_gap_s", "_moved_at", "_read_here", "_slack_wh", "_stall_s", "_time_zone", "at", "wh")
@@ -76,7 +77,7 @@ class CounterTrack:
         read_at = self.at if self._doubt is None else self._doubt.at
         if self._counter.kind is CounterKind.DAILY and at - read_at > self._gap_s and self._day(at) != self._day(read_at):
             return self._believe(at, wh, None, "a counter that starts again each day was silent over midnight")
-        if 0.0 <= grown <= self._possible_wh(at, self.at):
+        if 0.0 <= grown <= self._possible_wh(at, max(self.at, at - self._gap_s)):
             return self._believe(at, wh, grown, "")
         if grown < 0.0:
             return self._fallen(at, wh, grown)

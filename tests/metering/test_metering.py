@@ -374,7 +374,7 @@ def test_what_was_stored_by_a_right_clock_is_not_dated_anew() -> None:
     after.update("grid", readings(late, import_wh=760.0, export_wh=0.0), late)
     after.shift(2 * DAY)
     now = T0 + 6010 + 2 * DAY
-    found = after.update("grid", readings(now, import_wh=3_000.0, export_wh=0.0), now)
+    found = after.update("grid", readings(now, import_wh=2_200.0, export_wh=0.0), now)
     imported = [(end, wh) for end, name, wh in energies(found, "grid") if name == "import_wh"]
     assert [end for end, _ in imported] == list(range(7200, now - T0, 900))
     assert max(wh or 0 for _, wh in imported[1:]) < 15, "two days of energy in one interval"

@@ -139,8 +139,8 @@ def test_a_long_silence_keeps_the_state_small() -> None:
     for second in range(0, 14 * 86_400, 30):
         meter.note_power(T0 + second, 100.0)
     assert len(json.dumps(meter.state())) < 40_000
-    found = meter.feed(T0 + 14 * 86_400.0, 33_600.0)
-    assert sum(interval.energy_wh or 0 for interval in found) == pytest.approx(33_600)
+    found = [interval for second in (0, 30, 60) for interval in meter.feed(T0 + 14 * 86_400.0 + second, 33_600.0)]
+    assert sum(interval.energy_wh or 0 for interval in found) == pytest.approx(33_600, abs=2), "the rest is in the open interval"
 
 
 @settings(max_examples=60, deadline=None)
