@@ -163,7 +163,7 @@ def _add_devices(commands: Any) -> None:
     add_scan_options(scan, DEFAULT_CONFIG)
     scan.set_defaults(run=_scan, verbose=False)
 
-    record = _command(commands, "record", _module("record"), "write what a device says into one text file")
+    record = _command(commands, "record", _module("recording.command"), "write what a device says into one text file")
     record.add_argument("device", metavar="DEVICE", help="the device's id")
     record.add_argument(
         "--minutes", type=number(float, 0, 60, "0 is one reading"), default=2.0, metavar="N", help="for how long, up to 60 (default: 2)"

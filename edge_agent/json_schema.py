@@ -47,7 +47,7 @@ def make_schema(kind: str) -> Schema:
 def _model(kind: str) -> type[Section]:
     from edge_agent.config.schema import SiteSection
     from edge_agent.profiles.profile import ProfileSpec
-    from edge_agent.recording import RecordingSection
+    from edge_agent.recording.file import RecordingSection
 
     models: dict[str, type[Section]] = {"agent": SiteSection, "profile": ProfileSpec, "recording": RecordingSection}
     return models[kind]

@@ -20,7 +20,7 @@ from edge_agent.demo.mqtt_wire import Message
 from edge_agent.demo.register_server import Place, RegisterServer
 from edge_agent.model.errors import ConfigError, EdgeAgentError, Problem
 from edge_agent.profiles.setup import DeviceSetup
-from edge_agent.recording import ChangeSection, MessageSection, RecordingSection, Tables, read_recording, recorded_setup, words_of
+from edge_agent.recording.file import ChangeSection, MessageSection, RecordingSection, Tables, read_recording, recorded_setup, words_of
 
 PAUSE_S = 5.0  # between the end of a recording and its beginning anew
 _LOOK_S = 0.1  # how soon a client that waits for an answer is noticed

@@ -91,7 +91,7 @@ class Answers:
         return await self._while_open(self._record(self._setup(device), seconds, anonymous))
 
     async def _record(self, setup: DeviceSetup, seconds: float, anonymous: bool) -> Answer:
-        from edge_agent.recorder import finished, listen, recorder_of
+        from edge_agent.recording.recorder import finished, listen, recorder_of
 
         clock = self._shift.clock
         recorder = recorder_of(self._shift.devices, setup, clock)

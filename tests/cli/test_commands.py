@@ -146,7 +146,7 @@ def test_every_command_stands_in_the_readme(capsys: pytest.CaptureFixture[str]) 
 def test_daemon_loads_neither_rich_nor_click_nor_sqlite_utils_nor_the_page_nor_what_reads_files(site: Path) -> None:
     code = (
         "import sys, edge_agent.cli, edge_agent.service, edge_agent.uplink.client, edge_agent.outbox.outbox, "
-        "edge_agent.drivers.modbus, edge_agent.drivers.mqtt, edge_agent.recorder; "
+        "edge_agent.drivers.modbus, edge_agent.drivers.mqtt, edge_agent.recording.recorder; "
         "print(*sorted({'rich', 'click', 'sqlite_utils', 'h11', 'edge_agent.web', 'pydantic', 'pydantic_core', 'ruamel'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

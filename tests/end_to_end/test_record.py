@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.cli import main
-from edge_agent.recording import read_recording
+from edge_agent.recording.file import read_recording
 from tests.conftest import until
 from tests.end_to_end.gateway import Gateway, meter, running
 from tests.simulators import RegisterServer

@@ -123,7 +123,7 @@ async def test_running_agent_never_loads_what_reads_files(gateway: Gateway, clou
         assert code == 0, errors
         await gateway.stop()
     loaded = set(re.findall(r"^import time:.*\| +(\S+)$", gateway.logged, re.MULTILINE))
-    assert {"httpx._client", "pymodbus.client", "edge_agent.recorder"} <= loaded
+    assert {"httpx._client", "pymodbus.client", "edge_agent.recording.recorder"} <= loaded
     assert not {"pydantic", "pydantic_core", "ruamel", "ruamel.yaml", "edge_agent.web"} & loaded
 
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from edge_agent.config import load_site
 from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID, LocalCloud
-from edge_agent.recording import read_recording
+from edge_agent.recording.file import read_recording
 from tests.conftest import until
 from tests.end_to_end.gateway import Gateway, at_terminal, running
 from tests.simulators import RegisterServer, serving

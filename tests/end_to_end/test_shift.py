@@ -16,7 +16,7 @@ from edge_agent.demo.cloud import LocalCloud
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.errors import EdgeAgentError
 from edge_agent.model.events import Event
-from edge_agent.recording import read_recording
+from edge_agent.recording.file import read_recording
 from tests.conftest import until
 from tests.end_to_end.gateway import Gateway, energies, meter, running
 from tests.simulators import RegisterServer, Request, serving

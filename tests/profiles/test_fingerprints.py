@@ -14,7 +14,7 @@ from edge_agent.demo.replay import words_by_place
 from edge_agent.model.clock import SystemClock
 from edge_agent.profiles.library import DeviceProfile, load_profile, profile_names
 from edge_agent.profiles.profile import FingerprintSpec
-from edge_agent.recording import RecordingSection, read_recording, recorded_setup
+from edge_agent.recording.file import RecordingSection, read_recording, recorded_setup
 from edge_agent.scan.found import Found
 from edge_agent.scan.modbus import Pace, PortScan
 from edge_agent.scan.topics import identify

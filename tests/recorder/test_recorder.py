@@ -23,8 +23,8 @@ from edge_agent.model.errors import DeviceError, EdgeAgentError
 from edge_agent.model.measurements import Role, Sample
 from edge_agent.profiles.library import load_profile
 from edge_agent.profiles.setup import Connection, DeviceSetup
-from edge_agent.recorder import Recorded, finished, listen, record_alone, recorder_of
-from edge_agent.recording import read_recording, recorded_setup, recording_text, value_text
+from edge_agent.recording.file import read_recording, recorded_setup, recording_text, value_text
+from edge_agent.recording.recorder import Recorded, finished, listen, record_alone, recorder_of
 from tests.conftest import Mosquitto, until
 from tests.end_to_end.gateway import SDM630
 from tests.simulators import RegisterServer, serving

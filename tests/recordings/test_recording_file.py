@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_agent.model.errors import ConfigError
 from edge_agent.model.measurements import Role
-from edge_agent.recording import ChangeSection, MessageSection, RecordingSection, read_recording, recording_text, runs_of
+from edge_agent.recording.file import ChangeSection, MessageSection, RecordingSection, read_recording, recording_text, runs_of
 
 WHOLE = RecordingSection(
     profile="eastron-sdm630",

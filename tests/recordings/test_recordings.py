@@ -23,7 +23,7 @@ from edge_agent.model.measurements import Reading, Sample
 from edge_agent.profiles.library import load_profile, profile_names
 from edge_agent.profiles.meaning import meanings, measurements
 from edge_agent.profiles.setup import Connection, DeviceSetup
-from edge_agent.recording import RecordingSection, read_recording, recorded_setup
+from edge_agent.recording.file import RecordingSection, read_recording, recorded_setup
 from tests.conftest import Mosquitto
 from tests.simulators import serving
 

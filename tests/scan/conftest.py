@@ -11,7 +11,7 @@ import pytest
 
 from edge_agent.model.clock import SystemClock
 from edge_agent.profiles.library import load_profile
-from edge_agent.recording import read_recording
+from edge_agent.recording.file import read_recording
 from edge_agent.scan.fingerprint import Library
 from edge_agent.scan.modbus import Pace, PortScan
 from tests.simulators import RegisterServer, serving

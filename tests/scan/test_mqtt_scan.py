@@ -14,7 +14,7 @@ from edge_agent.drivers.settings import MqttSettings
 from edge_agent.model.clock import SystemClock
 from edge_agent.model.errors import EdgeAgentError
 from edge_agent.profiles.library import load_profile
-from edge_agent.recording import read_recording
+from edge_agent.recording.file import read_recording
 from edge_agent.scan.fingerprint import Library
 from edge_agent.scan.found import CHOOSE, Found
 from edge_agent.scan.mqtt import listen

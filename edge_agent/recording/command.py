@@ -18,8 +18,8 @@ from edge_agent.model.clock import SystemClock
 from edge_agent.model.errors import EdgeAgentError
 from edge_agent.profiles.setup import DeviceSetup
 from edge_agent.progress import progress
-from edge_agent.recorder import Recorded, record_alone, summary
-from edge_agent.recording import recording_text
+from edge_agent.recording.file import recording_text
+from edge_agent.recording.recorder import Recorded, record_alone, summary
 
 _ANSWER_S = 60.0  # what the agent may need beyond the recording itself
 

@@ -24,7 +24,7 @@ from edge_agent.profiles.document import checked
 from edge_agent.profiles.library import DeviceProfile, fill_parameters, library_folder
 from edge_agent.profiles.meaning import meanings, measurements
 from edge_agent.profiles.setup import DeviceSetup
-from edge_agent.recording import ChangeSection, MessageSection, RecordingSection, Tables, runs_of, setup_of, value_text
+from edge_agent.recording.file import ChangeSection, MessageSection, RecordingSection, Tables, runs_of, setup_of, value_text
 
 if TYPE_CHECKING:
     from edge_agent.drivers.mqtt_hub import Arrival
