@@ -198,3 +198,21 @@ def test_root_that_forgets_at_the_next_boot_is_said(fleet: list[Gateway]) -> Non
         gateway.operator.phase(new, 0)
 
     on_all(fleet, story)
+
+
+def test_key_is_changed_without_a_visit(fleet: list[Gateway]) -> None:
+    def story(gateway: Gateway) -> None:
+        operator, before = gateway.operator, gateway.installed()
+        operator.command("key", "NEW")
+        both = operator.folder / "both.gpg"
+        both.write_bytes((operator.key / "repository.gpg").read_bytes() + (operator.folder / "NEW/repository.gpg").read_bytes())
+        operator.release_updater("1.0.1", both)
+        operator.phase("1.0.1", 100, "edge-agent-updater")
+        assert gateway.look()["result"] == "ok"
+        operator.key = operator.folder / "NEW"
+        new = operator.release()
+        assert gateway.look()["result"] == "ok"
+        assert gateway.installed() == new != before
+        assert gateway.settled()["state"] == "confirmed"
+
+    on_all(fleet, story)

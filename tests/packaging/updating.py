@@ -57,18 +57,18 @@ class Operator:
         folder.mkdir(exist_ok=True)
         return version, dummy_deb(folder, version, broken)
 
-    def release_updater(self, version: str) -> None:
+    def release_updater(self, version: str, public_key: Path | None = None) -> None:
         """Puts a later version of the updater into the repository, to be published with the next agent."""
-        root = self.folder / "updater"
-        subprocess.run(["dpkg-deb", "--raw-extract", str(self.updater()), str(root)], check=True)
-        control = root / "DEBIAN/control"
-        control.write_text(re.sub(r"(?m)^Version: .*", f"Version: {version}", control.read_text()))
-        subprocess.run(["dpkg-deb", "--root-owner-group", "--build", str(root), str(self.debs)], check=True, capture_output=True)
+        self.build_updater(self.debs, public_key or self.key / "repository.gpg", version)
         self._phases["edge-agent-updater", version] = 100
 
     def updater(self) -> Path:
         """The updater for this operator's gateways."""
-        command = [str(PACKAGING / "updater" / "build"), str(self.folder), ADDRESS, str(self.key / "repository.gpg")]
+        return self.build_updater(self.folder, self.key / "repository.gpg")
+
+    def build_updater(self, folder: Path, public_key: Path, *version: str) -> Path:
+        """An updater that trusts this key."""
+        command = [str(PACKAGING / "updater" / "build"), str(folder), ADDRESS, str(public_key), *version]
         return Path(subprocess.run(command, text=True, capture_output=True, check=True).stdout.strip())
 
     def release(self, broken: str = "no", percent: int = 100) -> str:
@@ -94,7 +94,7 @@ class Operator:
         while time.time() < self._published_s + 1.1:
             time.sleep(0.05)
         self._published_s = time.time()
-        self.command("publish", "DEBS", "REPOSITORY", "KEY")
+        self.command("publish", "DEBS", "REPOSITORY", str(self.key))
 
 
 class Gateway:
