@@ -32,7 +32,7 @@ async def test_house_that_fits_together_is_shown_and_exits_with_0(gateway: Gatew
 
 async def test_inverted_meter_is_named_through_the_running_agent_and_exits_with_1(gateway: Gateway, cloud: LocalCloud) -> None:
     async with house(gateway, -2000), running(gateway):
-        await until(lambda: energies(cloud, "grid-meter"), 20)
+        await until(lambda: energies(cloud, "grid-meter"), 60)
         code, out, errors = await gateway.command("read", "--balance", "--seconds", "5", "--json")
         assert (code, errors) == (1, "")
         answer = json.loads(out)

@@ -30,7 +30,7 @@ async def test_clock_that_is_set_forward_and_back_neither_doubles_nor_inflates_a
 
     async def two_more() -> None:
         known = len(energies(cloud, "grid-meter"))
-        await until(lambda: len(energies(cloud, "grid-meter")) >= known + 2, 20)
+        await until(lambda: len(energies(cloud, "grid-meter")) >= known + 2, 60)
 
     await two_more()
     clock.offset = 1000.0
@@ -51,7 +51,7 @@ async def test_step_back_holds_events_until_their_time_comes_again(gateway: Gate
     gateway.write_site([meter(meter_server)])
     stop = asyncio.Event()
     agent = asyncio.create_task(Agent(load_site(gateway.site), clock).run(stop))
-    await until(lambda: len(energies(cloud, "grid-meter")) >= 2, 20)
+    await until(lambda: len(energies(cloud, "grid-meter")) >= 2, 60)
     clock.offset = -6.0
     known = energies(cloud, "grid-meter")
     await until(lambda: max(energies(cloud, "grid-meter")) > max(known) + 1, 30)

@@ -27,11 +27,11 @@ async def test_refused_addresses_are_shown_and_known_after_a_restart(gateway: Ga
         assert left_out
         assert all(address not in (0, 52, 72) for address in left_out)
         async with running(gateway):
-            await until(lambda: energies(cloud, "grid-meter"), 20)
+            await until(lambda: energies(cloud, "grid-meter"), 60)
             assert await gateway.stop() == 0
         server.requests.clear()
         async with running(gateway):
-            await until(lambda: server.requests, 20)
+            await until(lambda: server.requests, 60)
             code, out, errors = await gateway.command("read", "grid-meter", "--plan")
             assert (code, errors) == (0, "")
             assert "left out:" in out

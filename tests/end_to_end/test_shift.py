@@ -80,11 +80,11 @@ async def test_device_id_that_changes_its_profile_is_metered_anew(gateway: Gatew
         unit = next(iter(units))
         gateway.write_site([f'{{id: grid-meter, name: Inverter, profile: sunspec, connection: "tcp://127.0.0.1:{inverter.port}", unit: {unit}}}'])
         async with running(gateway):
-            await until(lambda: any(event["deviceId"] == "grid-meter.pv" for event in cloud.received()), 20)
+            await until(lambda: any(event["deviceId"] == "grid-meter.pv" for event in cloud.received()), 60)
             await gateway.stop()
     gateway.write_site([meter(meter_server)])
     async with running(gateway):
-        await until(lambda: energies(cloud, "grid-meter"), 20)
+        await until(lambda: energies(cloud, "grid-meter"), 60)
         await gateway.stop()
 
 
@@ -103,14 +103,14 @@ async def test_only_roles_that_the_device_has_are_attached_to_the_building(gatew
             return {device["id"] for building in cloud.buildings.values() for device in building.get("devices", [])}
 
         async with running(gateway):
-            await until(lambda: attached() == {"inverter.pv"}, 20)
+            await until(lambda: attached() == {"inverter.pv"}, 60)
             await gateway.stop()
 
 
 async def test_senseless_request_is_answered_in_words(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
     gateway.write_site([meter(meter_server)])
     async with running(gateway):
-        await until(lambda: cloud.events, 20)
+        await until(lambda: cloud.events, 60)
         for limit in ("many", -1):
             with pytest.raises(EdgeAgentError, match="the limit is a number"):
                 await asyncio.to_thread(ask, gateway.folder / "state", {"command": "queue", "action": "list", "limit": limit})
@@ -120,7 +120,7 @@ async def test_senseless_request_is_answered_in_words(gateway: Gateway, cloud: L
 async def test_running_agent_survives_a_site_file_it_cannot_work_with(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
     gateway.write_site([meter(meter_server)])
     async with running(gateway):
-        await until(lambda: energies(cloud, "grid-meter"), 20)
+        await until(lambda: energies(cloud, "grid-meter"), 60)
         (gateway.folder / "ca.pem").write_text("no certificate")
         gateway.write_site([meter(meter_server)], mqtt="{broker: 'mqtts://127.0.0.1:1', ca_file: ca.pem}")
         assert gateway.process is not None
@@ -128,7 +128,7 @@ async def test_running_agent_survives_a_site_file_it_cannot_work_with(gateway: G
         await until(lambda: "the one from before stays in force" in gateway.logged)
         assert "ca.pem holds no certificate" in gateway.logged
         known = len(energies(cloud, "grid-meter"))
-        await until(lambda: len(energies(cloud, "grid-meter")) > known, 20)
+        await until(lambda: len(energies(cloud, "grid-meter")) > known, 60)
         await gateway.stop()
 
 
