@@ -75,7 +75,7 @@ class ModbusLink:
         self._answer: asyncio.Future[Words | Refusal] | None = None
         self._noise_at = 0.0
         self._noise_bytes = 0  # since the question, that are no answer
-        self._overdue = 0.0  # when the last question will not be answered any more (time.monotonic)
+        self._patience_s = 0.0  # the time-out of the last question; no answer takes twice as long
         self._owed: dict[int, float] = {}  # RTU unit -> until when (time.monotonic) an old answer of it may come
         self._busy_until = 0.0  # a unit may be about to answer to a caller who left
 
@@ -184,18 +184,18 @@ class ModbusLink:
         self._clean = False
         self._noise_bytes = 0
         due = time.monotonic() + timeout
-        self._overdue = due + timeout
+        self._patience_s = timeout
         deadline = loop.call_later(timeout, self._give_up, waiting)  # half the cost of asyncio.timeout
         left = False
         try:
             self._send(client, question)
             return await waiting
         except TimeoutError:
-            self._owe(question.unit)
+            self._owe(question.unit, timeout)
             raise NoAnswer(silent(self.where, question, timeout, self._noise_bytes)) from None
         except asyncio.CancelledError:
             left = self._rtu
-            self._owe(question.unit)
+            self._owe(question.unit, 2 * timeout)
             self._busy_until = due
             raise
         finally:
@@ -205,9 +205,10 @@ class ModbusLink:
             self._answer = None
             self._last_end = time.monotonic()
 
-    def _owe(self, unit: int) -> None:
+    def _owe(self, unit: int, for_s: float) -> None:
+        """An answer of an RTU unit may come for so long yet: from now, as on a busy machine the question has only just left."""
         if self._rtu:
-            self._owed[unit] = self._overdue
+            self._owed[unit] = time.monotonic() + for_s
 
     @staticmethod
     def _give_up(waiting: asyncio.Future[Words | Refusal]) -> None:
@@ -243,7 +244,7 @@ class ModbusLink:
                 self._busy_until = 0.0
         elif isinstance(found, Misfit):
             if found.foreign and self.connection.scheme == "serial":  # ours may come yet
-                self._owe(self._question.unit)
+                self._owe(self._question.unit, 2 * self._patience_s)
             self._answer.set_exception(GarbledAnswer(f"{self.where} unit {self._question.unit}: {found.reason}"))
         elif found is not None:
             self._clean = True

@@ -18,7 +18,8 @@ from typing import Any
 
 from edge_agent.codec.frames import crc16
 
-_LONGEST_STALL_S = 0.004  # a late unit is never later than it was told to be, even on a machine that is busy: rather silent
+_LONGEST_STALL_S = 0.05  # a late unit is never later than it was told to be, even on a machine that is busy: rather silent
+_LOOK_S = 0.001  # so that it knows when a question came
 
 
 def words_of(unit: int, address: int, count: int) -> tuple[int, ...]:
@@ -29,18 +30,22 @@ class Bus:
     def __init__(self) -> None:
         self.master, self.slave = pty.openpty()
         tty.setraw(self.slave)
-        self.settings: dict[str, Any] = {"units": [1], "echo": False, "before": "", "after": "", "late": 0.0, "late_s": 0.0}
+        self.settings: dict[str, Any] = {"units": [1], "echo": False, "before": "", "after": "", "late": 0.0, "late_from_s": 0.0, "late_s": 0.0}
         self.seen: dict[str, Any] = {"requests": 0, "garbage": 0, "shortest_gap_s": 99.0}
         self._chance = random.Random(3)
         self._received = b""
         self._pending: list[tuple[float, bytes]] = []
         self._last_end = 0.0
+        self._looked_at = self._looked_before = 0.0
 
     def run(self) -> None:
         print(os.ttyname(self.slave), flush=True)
         while True:
             now = time.monotonic()
+            self._looked_before, self._looked_at = self._looked_at, now
             wait = min((at for at, _ in self._pending), default=now + 60) - now
+            if self.settings["late"]:
+                wait = min(wait, _LOOK_S)
             ready, _, _ = select.select([self.master, sys.stdin], [], [], max(0.0, wait))
             if sys.stdin in ready:
                 line = os.read(sys.stdin.fileno(), 4096)
@@ -78,9 +83,10 @@ class Bus:
         else:
             body = bytes([unit, function, 2 * count]) + b"".join(word.to_bytes(2) for word in words_of(unit, address, count))
             frame = body + crc16(body) + bytes.fromhex(self.settings["after"])
-        delay = self._chance.uniform(0, self.settings["late_s"]) if self._chance.random() < self.settings["late"] else 0.0
+        delay = self._chance.uniform(self.settings["late_from_s"], self.settings["late_s"]) if self._chance.random() < self.settings["late"] else 0.0
         if before or frame:
-            self._pending.append((time.monotonic() + delay, before + frame))
+            came_at = self._looked_before if self.settings["late"] else time.monotonic()  # not before that
+            self._pending.append((came_at + delay, before + frame))
 
 
 if __name__ == "__main__":
