@@ -7,24 +7,35 @@ Faults are put in with `fault`, a function that sees each request first and may 
 
 from __future__ import annotations
 
-import json
-import math
-import re
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
+from dataclasses import dataclass
 from typing import Any, Literal, Self
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from edge_agent.demo.building_rules import COMPUTED, building_complaint
+from edge_agent.demo.cloud_server import CloudServer, handler_of
+from edge_agent.demo.event_rules import complaint
+from edge_agent.demo.exchange import Answer, Drop, Fault, Request, Slow, parse
 from edge_agent.demo.statistics import hourly
+
+__all__ = [
+    "BUILDING_ID",
+    "CLIENT_ID",
+    "CLIENT_SECRET",
+    "CUSTOMER_ID",
+    "Answer",
+    "Drop",
+    "Fault",
+    "LocalCloud",
+    "Received",
+    "Request",
+    "Slow",
+    "parse",
+]
 
 Json = dict[str, Any]
 CUSTOMER_ID = "656730be2bc9719e6e5ed51d"
@@ -34,87 +45,12 @@ CLIENT_SECRET = "local-secret"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One request as it arrived; `at` by the cloud's clock."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer. As a fault: `stored` events of the request are kept first, as if the cloud had failed halfway."""
-
-    status: int
-    body: bytes | object = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    stored: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """A fault: the connection is closed without an answer, before or after the request took effect."""
-
-    after_storing: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Slow:
-    """A fault: the true answer, but only after that many real seconds."""
-
-    seconds: float
-
-
-Fault = Answer | Drop | Slow
-
-
-@dataclass(frozen=True, slots=True)
 class Received:
     """An event that was accepted: through which call (`live` or `historical`), and when by the cloud's clock."""
 
     event: Json
     call: str
     at: float
-
-
-Check = Callable[[Any], str | None]
-
-
-@cache
-def event_checks() -> tuple[dict[str, Check], frozenset[str]]:
-    """What the schema asks of each property of an event (gives the complaint or None), and the required ones."""
-    schema = json.loads(files("edge_agent.demo").joinpath("openapi.json").read_text())["components"]["schemas"]["Event"]
-    return {name: _check(rule) for name, rule in schema["properties"].items()}, frozenset(schema["required"])
-
-
-def _check(rule: Json) -> Check:
-    if rule["type"] == "string" and "enum" in rule:
-        allowed = frozenset(rule["enum"])
-        return lambda value: None if isinstance(value, str) and value in allowed else "is none of the enum"
-    if rule["type"] == "string":
-        fits = re.compile(rule["pattern"]).fullmatch
-        return lambda value: None if isinstance(value, str) and fits(value) else f"does not match {rule['pattern']}"
-    if rule["type"] == "integer":
-        return lambda value: None if type(value) is int and -(2**63) <= value < 2**63 else "is no int64"
-    return lambda value: None if type(value) in (int, float) and math.isfinite(value) else "is no number"
-
-
-def complaint(event: object) -> str | None:
-    """What is wrong with an event by the schema, or None."""
-    if not isinstance(event, dict):
-        return "is no object"
-    checks, required = event_checks()
-    for name, value in event.items():
-        if name not in checks:
-            return f"{name}: unknown property"
-        if wrong := checks[name](value):
-            return f"{name}: {wrong}"
-    missing = required - event.keys()
-    return f"{sorted(missing)[0]}: is missing" if missing else None
 
 
 class LocalCloud:
@@ -147,7 +83,7 @@ class LocalCloud:
         self.tokens: dict[str, float] = {}
         self._changed = threading.Condition()
         self._port = port
-        self._server: _Server | None = None
+        self._server: CloudServer | None = None
 
     @property
     def url(self) -> str:
@@ -156,7 +92,7 @@ class LocalCloud:
 
     def start(self) -> Self:
         """Begins to listen; on the same port again after a `stop`."""
-        self._server = _Server(("127.0.0.1", self._port), _handler(self))
+        self._server = CloudServer(("127.0.0.1", self._port), handler_of(self))
         self._port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="local cloud", daemon=True)
         self._thread.start()
@@ -333,102 +269,3 @@ class LocalCloud:
         now = int(self.now())
         self.buildings[building]["devices"] = [one | {"createdAt": now, "updatedAt": now} for one in devices]
         return Answer(200)
-
-
-def parse(request: Request) -> Any:
-    """The body as JSON; None when it is none, names no JSON as its type, or holds NaN."""
-    if not request.headers.get("content-type", "").startswith("application/json"):
-        return None
-
-    def refuse(name: str) -> None:
-        raise ValueError(name)
-
-    try:
-        return json.loads(request.body, parse_constant=refuse)
-    except ValueError:
-        return None
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, *args: Any) -> None:
-        self._open: set[socket.socket] = set()
-        self._serving: list[threading.Thread] = []
-        super().__init__(*args)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._serving = [thread for thread in self._serving if thread.is_alive()]
-        self._open.add(request)
-        thread = threading.Thread(target=self.process_request_thread, args=(request, client_address), name="local cloud connection", daemon=True)
-        self._serving.append(thread)
-        thread.start()
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is none of the cloud's business; anything else is a fault of ours and is printed."""
-        import sys
-
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
-
-    def close_connections(self) -> None:
-        for one in list(self._open):
-            try:
-                one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # it went by itself meanwhile
-        for thread in self._serving:
-            thread.join(2)
-
-
-def _handler(cloud: LocalCloud) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-        wbufsize = 65536
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Silent: a request line holds the client secret."""
-
-        def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            address = urlsplit(self.path)
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            request = Request(self.command, address.path, dict(parse_qsl(address.query)), headers, body, cloud.now())
-            cloud.note(request)
-            self._respond(request, cloud.fault(request))
-
-        def _respond(self, request: Request, fault: Fault | None) -> None:
-            if isinstance(fault, Drop):
-                if fault.after_storing:
-                    cloud.answer(request)
-                self.close_connection = True
-                return
-            if isinstance(fault, Slow):
-                time.sleep(fault.seconds)
-            if isinstance(fault, Answer):
-                if fault.stored:
-                    cloud.keep(parse(request)[: fault.stored], "historical")
-                self._send(fault)
-            else:
-                self._send(cloud.answer(request))
-
-        def _send(self, answer: Answer) -> None:
-            body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-            self.send_response(answer.status)
-            headers = {"Content-Type": "application/json", **answer.headers} if body else answer.headers
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-            self.wfile.flush()
-
-        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _serve
-
-    return Handler

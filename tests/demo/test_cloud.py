@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID, Answer, Drop, LocalCloud, Slow, complaint
+from edge_agent.demo.cloud import BUILDING_ID, CLIENT_ID, CLIENT_SECRET, CUSTOMER_ID, Answer, Drop, LocalCloud, Slow
+from edge_agent.demo.event_rules import complaint
 
 EVENT: dict[str, Any] = {
     "customerId": CUSTOMER_ID,

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.demo.cloud import BUILDING_ID, CUSTOMER_ID, complaint
+from edge_agent.demo.cloud import BUILDING_ID, CUSTOMER_ID
+from edge_agent.demo.event_rules import complaint
 from edge_agent.model.events import Event
 from edge_agent.outbox.rows import Queued
 from edge_agent.uplink.wire import EventWriter, Unwritable
