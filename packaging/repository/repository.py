@@ -90,7 +90,10 @@ def _read_deb(path: Path) -> Deb:
 def _phases(file: Path, debs: list[Deb]) -> dict[tuple[str, str], int]:
     """Reads the percentages, and adds what is new to the file with 0 %."""
     phases = _read_phases(file) if file.exists() else {}
-    new = sorted({(deb.package, deb.version) for deb in debs} - set(phases))
+    known = {(deb.package, deb.version) for deb in debs}
+    if unknown := sorted(set(phases) - known):
+        raise RepositoryError(f"{file}: there is no deb of {' '.join(unknown[0])}; a typing error?")
+    new = sorted(known - set(phases))
     text = file.read_text(encoding="utf-8") if file.exists() else _PHASES_HEAD
     if new:
         file.write_text(text.rstrip("\n") + "\n" + "".join(f"{package} {version} 0\n" for package, version in new), encoding="utf-8")

@@ -80,9 +80,10 @@ def test_new_version_reaches_nobody_until_its_phase_says_so(with_key: Repository
 
 def test_version_stays_when_its_deb_leaves_the_folder(with_key: Repository, tmp_path: Path) -> None:
     deb = dummy_deb(tmp_path / "DEBS", "1:1.0.0")
-    (tmp_path / "DEBS" / "phases").write_text("edge-agent 1:1.0.0 100\nedge-agent 1:2.0.0 5\n")
+    (tmp_path / "DEBS" / "phases").write_text("edge-agent 1:1.0.0 100\n")
     publish(with_key)
     deb.unlink()
+    (tmp_path / "DEBS" / "phases").write_text("edge-agent 1:1.0.0 100\nedge-agent 1:2.0.0 5\n")
     dummy_deb(tmp_path / "DEBS", "1:2.0.0")
     publish(with_key)
     assert set(percentages(tmp_path)) == {"1:1.0.0", "1:2.0.0"}
@@ -105,10 +106,11 @@ def test_index_is_signed_and_expires(with_key: Repository, tmp_path: Path) -> No
 
 def test_gateway_that_read_the_former_index_still_finds_its_files(with_key: Repository, tmp_path: Path) -> None:
     by_hash = tmp_path / "REPOSITORY/dists/stable/main/binary-arm64/by-hash/SHA256"
-    (tmp_path / "DEBS" / "phases").write_text("edge-agent 1.0.0 100\nedge-agent 1.1.0 5\n")
+    (tmp_path / "DEBS" / "phases").write_text("edge-agent 1.0.0 100\n")
     dummy_deb(tmp_path / "DEBS", "1.0.0")
     publish(with_key)
     before = set(by_hash.iterdir())
+    (tmp_path / "DEBS" / "phases").write_text("edge-agent 1.0.0 100\nedge-agent 1.1.0 5\n")
     dummy_deb(tmp_path / "DEBS", "1.1.0")
     publish(with_key)
     assert before < set(by_hash.iterdir())
@@ -140,6 +142,15 @@ def test_mistake_in_phases_is_named_by_its_line(with_key: Repository, tmp_path: 
     assert done.returncode == 1
     assert "phases:2: " in done.stderr
     assert words in done.stderr
+    assert not (tmp_path / "REPOSITORY/dists").exists()
+
+
+def test_share_of_a_version_that_does_not_exist_is_refused(with_key: Repository, tmp_path: Path) -> None:
+    dummy_deb(tmp_path / "DEBS", "1.0.0")
+    (tmp_path / "DEBS" / "phases").write_text("edge-agent 1.O.0 5\n")
+    done = with_key("publish", "DEBS", "REPOSITORY", "KEY")
+    assert done.returncode == 1
+    assert "there is no deb of edge-agent 1.O.0" in done.stderr
     assert not (tmp_path / "REPOSITORY/dists").exists()
 
 
