@@ -50,6 +50,30 @@ KEPT_BY = {
         "uplink/test_settling.py::test_never_more_than_a_batch_is_with_the_cloud_and_still_in_the_queue",
         "uplink/test_kills.py::test_a_kill_while_uploading_loses_nothing_and_doubles_at_most_what_was_under_way",
     ],
+    "it is resent byte by byte the same": [
+        "uplink/test_uploader.py::test_a_batch_in_doubt_is_resent_with_the_same_bytes_after_a_restart_too",
+        "outbox/test_doubt.py::test_what_may_have_been_sent_is_not_merged_after_a_restart",
+    ],
+    "`edge-agent queue` counts it, after a power cut as the most that it can be": [
+        "uplink/test_outage.py::test_what_may_be_doubled_is_counted",
+        "uplink/test_outage.py::test_what_is_under_way_in_a_power_cut_is_counted_at_the_next_start",
+        "uplink/test_outage.py::test_the_count_of_doubles_costs_few_writes_and_outlives_a_power_cut",
+    ],
+    "After an outage the newest state goes first": [
+        "uplink/test_outage.py::test_after_an_outage_the_newest_goes_at_once_and_the_backlog_at_its_moment",
+        "uplink/test_outage.py::test_the_backlog_gets_its_share_while_live_events_never_end",
+    ],
+    "Ninety days' backlog takes no more memory than an hour's": [
+        "uplink/test_ninety_days.py::test_ninety_days_leave_in_order_and_take_no_more_memory_than_an_hour",
+    ],
+    "No call lasts for ever": ["uplink/test_network.py::test_the_limits_are_those_that_are_stated"],
+    "an hour that is wholly missing there for a day is sent again, once": [
+        "uplink/test_verify.py::test_an_hour_that_is_wholly_missing_for_a_day_is_sent_once_more_as_history",
+    ],
+    "After a power cut run it again": [
+        "end_to_end/test_backup_cuts.py::test_cut_while_a_house_moves_away_never_leaves_two_gateways_that_send",
+        "end_to_end/test_backup_cuts.py::test_cut_while_a_backup_is_restored_leaves_the_old_gateway_or_the_new_one_or_one_that_waits",
+    ],
 }
 
 
