@@ -27,6 +27,7 @@ NAMES: Mapping[str, str] = MappingProxyType({
 # Decision: what rounding may make of an hour; a quarter-hour of a sleeping house is more.
 TOLERANCE_WH = 2.0
 TOLERANCE = 0.002
+_MOST_WH = 1e12  # in an hour: more is no energy; JSON knows numbers that no float holds, and Python's knows NaN
 # Decision: fewer hours than this that fit only when shifted prove no shift.
 FEWEST_SHIFTED = 3
 
@@ -94,7 +95,7 @@ def _energy(row: Mapping[str, Any], name: str) -> float | None:
     value = row.get(name)
     if value is None:
         return None
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < _MOST_WH:
         raise NoStatistics(f"{name} of the hour {row['startTimestamp']} is no number")
     return float(value)
 

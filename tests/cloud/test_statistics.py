@@ -160,7 +160,8 @@ def test_exactly_the_lost_hours_are_found(lost: set[int], zone: ZoneInfo) -> Non
 @pytest.mark.parametrize(
     "body",
     [None, {}, "text", [1], [{"energyConsumption": 5}], [{"startTimestamp": "2026"}], [{"startTimestamp": 1774652400000}],
-     [{"startTimestamp": True}], [{"startTimestamp": 1774652400, "energyConsumption": "5"}]],
+     [{"startTimestamp": True}], [{"startTimestamp": 1774652400, "energyConsumption": "5"}],
+     [{"startTimestamp": 1774652400, "energyConsumption": 10**400}], [{"startTimestamp": 1774652400, "energyConsumption": float("nan")}]],
 )  # fmt: skip
 def test_an_answer_that_is_no_statistics_is_refused(body: object) -> None:
     with pytest.raises(NoStatistics):
