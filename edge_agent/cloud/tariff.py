@@ -101,7 +101,7 @@ def _instant(row: Mapping[str, Any], names: Sequence[str], number: int) -> int:
     """A time in UTC epoch seconds, from seconds or from a date with its offset."""
     value = _first(row, names)
     at = _dated(value, number) if isinstance(value, str) else value
-    if isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at) or at != int(at):
+    if isinstance(at, bool) or not isinstance(at, int | float) or not abs(at) < math.inf or at != int(at):  # also of an integer that no float holds
         raise BadPrices(f"price {number} has no `{names[0]}` in whole seconds and no `{names[1]}` with a date")
     if not 0 < at < _LATEST:
         raise BadPrices(f"price {number}: {str(value)[:40]} is no time in seconds since 1970" + (" but in milliseconds" if at >= _LATEST else ""))
@@ -124,7 +124,7 @@ def _decimal(value: Any, number: int) -> str:
         price = Decimal(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
     except InvalidOperation:
         price = None
-    if price is None or not price.is_finite() or abs(price) >= 10**6:
+    if price is None or not price.is_finite() or price.adjusted() >= 6:
         raise BadPrices(f"price {number}: {str(value)[:40]!r} is no price")
     plain = f"{round(price, 6):f}"
     plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
