@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from typing import Any
 
 from edge_agent import __version__
+from edge_agent.building import BuildingKeeper
 from edge_agent.config import Site
 from edge_agent.devices import Devices
 from edge_agent.handover import RESTORED, sent_until
@@ -34,7 +35,11 @@ from edge_agent.status.history import History
 from edge_agent.status.seen import HISTORY_STATE, Seen
 from edge_agent.timekeeping.dating import CLOCK, HELD, Dating
 from edge_agent.timekeeping.trust import NOBODY, ClockState, Evidence
+from edge_agent.uplink.client import MoostClient
+from edge_agent.uplink.daily_check import DailyCheck
+from edge_agent.uplink.reconcile import MOST_DAYS, Question
 from edge_agent.uplink.spread import BacklogStart
+from edge_agent.uplink.uploader import Uploader
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +64,6 @@ class Shift:
         self, site: Site, clock: Clock, outbox: Outbox, stored: Mapping[str, Any], sent_until: float, backlog_start: BacklogStart | None
     ) -> None:
         """`stored` is the queue's state by key; `sent_until`: see `Measuring`."""
-        from edge_agent.building import BuildingKeeper
-        from edge_agent.uplink.client import MoostClient
-        from edge_agent.uplink.daily_check import DailyCheck
-        from edge_agent.uplink.reconcile import MOST_DAYS, Question
-        from edge_agent.uplink.uploader import Uploader
-
         self.site = site
         self.clock = clock
         self.outbox = outbox
