@@ -241,6 +241,11 @@ class Devices:
         return self._since.get(device, _LONG_AGO)
 
 
+def second_of(point: MeterPoint) -> int:
+    """The second of the minute at which a point is read."""
+    return _SECOND[point.device_id]
+
+
 def asleep(point: MeterPoint, before: Flows, now: Flows) -> bool:
     """The plain inverter answers by daylight only."""
     return point.id == "roof" and now.roof == before.roof
