@@ -47,12 +47,25 @@ class Doubt(NamedTuple):
 class CounterTrack:
     """The last believed reading of a counter (its high-water mark) and a doubt, if there is one.
 
-    A rise over a longer silence than `gap_s` seconds has to stay, if it is more than can flow in those: a line may come back with the
-    answer of another meter. A counter that starts again each day does so at midnight of `time_zone`; over a midnight that nobody read for
-    longer than that, nobody knows what it counted.
+    A rise over a longer silence than `gap_s` seconds, and than the one before it, has to stay, if it is more than can
+    flow in those: a line may come back with the answer of another meter. A counter that starts again each day does so at
+    midnight of `time_zone`; over a midnight that nobody read for longer than `gap_s`, nobody knows what it counted.
     """
 
-    __slots__ = ("_counter", "_doubt", "_doubted_here", "_gap_s", "_moved_at", "_read_here", "_slack_wh", "_stall_s", "_time_zone", "at", "wh")
+    __slots__ = (
+        "_counter",
+        "_doubt",
+        "_doubted_here",
+        "_gap_s",
+        "_moved_at",
+        "_read_here",
+        "_rhythm_s",
+        "_slack_wh",
+        "_stall_s",
+        "_time_zone",
+        "at",
+        "wh",
+    )
 
     def __init__(self, counter: Counter, gap_s: float = GAP_S, time_zone: tzinfo = UTC) -> None:
         self._counter = counter
@@ -63,6 +76,7 @@ class CounterTrack:
         self._stall_s = RARE_STALL_S if rare else STALL_S
         self.at: float | None = None  # UTC epoch seconds
         self.wh = 0.0
+        self._rhythm_s = 0.0  # between the two readings that were believed last, in this process
         self._moved_at = 0.0  # when the counter last grew
         self._doubt: Doubt | None = None
         self._read_here = self._doubted_here = False  # since `restore`, so by the clock that `shift` speaks of
@@ -77,7 +91,7 @@ class CounterTrack:
         read_at = self.at if self._doubt is None else self._doubt.at
         if self._counter.kind is CounterKind.DAILY and at - read_at > self._gap_s and self._day(at) != self._day(read_at):
             return self._believe(at, wh, None, "a counter that starts again each day was silent over midnight")
-        if 0.0 <= grown <= self._possible_wh(at, max(self.at, at - self._gap_s)):
+        if 0.0 <= grown <= self._possible_wh(at, max(self.at, at - max(self._gap_s, self._rhythm_s))):
             return self._believe(at, wh, grown, "")
         if grown < 0.0:
             return self._fallen(at, wh, grown)
@@ -98,6 +112,7 @@ class CounterTrack:
     def _believe(self, at: float, wh: float, energy_wh: float | None, note: str) -> tuple[Step, ...]:
         if energy_wh != 0.0:
             self._moved_at = at
+        self._rhythm_s = 0.0 if self.at is None else at - self.at
         self.at, self.wh, self._doubt, self._read_here = at, wh, None, True
         return (Step(at, energy_wh, note),)
 

@@ -185,6 +185,12 @@ def test_what_is_misread_at_the_end_of_an_outage_is_not_counted() -> None:
     assert [step for number, wh in enumerate(values) for step in track.feed(back + 10 * number, wh)][0] == (back + 80, 8_000, "")
 
 
+def test_a_counter_that_is_told_once_an_hour_is_believed_once_its_rhythm_is_known() -> None:
+    track = CounterTrack(LIFETIME)
+    steps = [[step.energy_wh for step in track.feed(3600.0 * hour, 5e6 + 3_000 * hour)] for hour in range(7)]
+    assert steps == [[None], [], [], [9_000], [3_000], [3_000], [3_000]]
+
+
 def test_a_small_rise_over_a_gap_is_believed_at_once() -> None:
     track = CounterTrack(LIFETIME)
     track.feed(0.0, 5e6)
