@@ -129,7 +129,8 @@ def main() -> None:
     print(f"{days} days, {len(result.events)} events; {len(result.unread)} midnights that nobody read, whose days are taken together")
     for kind, number in sorted(Counter(event.type for event in result.events).items()):
         print(f"  {number:8} {kind}")
-    print("the events of the intervals against what flowed; open: what the readings of a day leave open of its energy, whoever reckons with them")
+    print("the events of the intervals against what flowed; open: what the readings of a day leave open of its energy, whoever reckons with them;")
+    print(f"beyond 0.1 %: and off by more than {FINEST_WH:g} Wh, the finest step of a counter")
     for account in accounts:
         print(account)
     print("the household's days that are off by more than 0.1 %:")
