@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -107,7 +107,8 @@ class Server:
             finally:
                 self._waiting.pop(task, None)
             last = request is None or connection.their_state is not h11.DONE
-            await self._send(connection, writer, request, response, last)
+            with _listening_for_the_end(task, reader, response):
+                await self._send(connection, writer, request, response, last)
             if last or connection.our_state is not h11.DONE:
                 await self._say_goodbye(writer)
                 return
@@ -117,6 +118,8 @@ class Server:
         head = await self._event(connection, reader)
         if not isinstance(head, h11.Request):
             raise _Gone
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in head.headers}:
+            raise h11.RemoteProtocolError("two lengths")  # a proxy before us may believe the other one: what follows would be smuggled past it
         body = b""
         while isinstance(event := await self._event(connection, reader), h11.Data):
             body += event.data
@@ -168,6 +171,25 @@ class Server:
         async with asyncio.timeout(self._limits.write_s):
             writer.close()
             await writer.wait_closed()
+
+
+@contextlib.contextmanager
+def _listening_for_the_end(task: asyncio.Task[None], reader: asyncio.StreamReader, response: Response) -> Iterator[None]:
+    """Ends a live page's connection as soon as its client goes, so that its place is free for the next."""
+    if isinstance(response.body, bytes):
+        yield
+        return
+
+    async def heard() -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read(1)
+        task.cancel()
+
+    end = asyncio.create_task(heard())
+    try:
+        yield
+    finally:
+        end.cancel()
 
 
 async def _parts(body: bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -180,9 +180,10 @@ async def test_live_values_come_as_they_change() -> None:
 async def test_ninth_live_page_is_told_to_ask_instead() -> None:
     async with serving(House()) as port, client(port) as http:
         streams = [http.stream("GET", "/api/live") for _ in range(8)]
+        reading = []  # a reader that nobody holds closes its stream
         for stream in streams:
-            answer = await stream.__aenter__()
-            await anext(answer.aiter_bytes())
+            reading.append((await stream.__aenter__()).aiter_bytes())
+            await anext(reading[-1])
         assert (await http.get("/api/live")).status_code == 503
         assert (await http.get("/api/status")).status_code == 200
         for stream in streams:

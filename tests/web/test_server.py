@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -54,9 +56,10 @@ async def test_head_has_no_body() -> None:
         (b"POST /login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5000\r\n\r\n" + b"x" * 5000, b"413"),
         (b"GET / HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 40_000 + b"\r\n\r\n", b"431"),
         (b"POST /login HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", b"400"),
+        (b"POST /login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
         (b"BREW / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", b"405"),
     ],
-    ids=["TLS", "two hosts", "no host", "large body", "large head", "broken chunk", "unknown method"],
+    ids=["TLS", "two hosts", "no host", "large body", "large head", "broken chunk", "two lengths", "unknown method"],
 )
 async def test_what_is_no_good_request_is_answered_with_its_status(sent: bytes, status: bytes) -> None:
     async with serving(House()) as port:
@@ -87,6 +90,30 @@ async def test_client_that_does_not_read_is_let_go() -> None:
         async with asyncio.timeout(30):
             await ended.wait()
         writer.close()
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+async def test_live_page_that_is_closed_frees_its_place_at_once(reset: bool) -> None:
+    ended = asyncio.Event()
+
+    async def answer(request: Request) -> Response:
+        return Response(200, parts(), "text/event-stream")
+
+    async def parts() -> AsyncIterator[bytes]:
+        try:
+            yield b"retry: 3000\n\n"
+            await asyncio.Event().wait()  # nothing more is written, on which the server could notice
+        finally:
+            ended.set()
+
+    async with Server(answer).listening("127.0.0.1", 0) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GET)
+        await reader.readuntil(b"retry: 3000")
+        if reset:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+        await asyncio.wait_for(ended.wait(), 30)
 
 
 async def test_a_hundred_idle_connections_keep_nobody_out() -> None:
