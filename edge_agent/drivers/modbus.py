@@ -18,6 +18,7 @@ from edge_agent.drivers.modbus_link import ModbusLink, jittered
 from edge_agent.drivers.modbus_meeting import Acquaintance, meet, read_serial
 from edge_agent.drivers.modbus_plan import Register, limits_of
 from edge_agent.drivers.modbus_poller import Poller
+from edge_agent.drivers.outages import Outages
 from edge_agent.model.clock import Clock
 from edge_agent.model.errors import DeviceError, NoAnswer, NoConnection, WrongDevice
 from edge_agent.model.measurements import Quality, Reading, Role, Sample
@@ -45,7 +46,7 @@ class ModbusDriver:
         self._failures = 0
         self._retry_at = 0.0
         self._first_base = 0
-        self._down = False
+        self._outages = Outages(setup.id, logger)
         self._reading = asyncio.Lock()
         link.join()
 
@@ -159,16 +160,12 @@ class ModbusDriver:
         if not isinstance(error, NoConnection):  # the link itself spaces out the attempts to connect
             self._failures += 1
             self._retry_at = self._clock.monotonic() + jittered(self._failures)
-        if not self._down:
-            logger.warning("%s", self.last_error)
-            self._down = True
+        self._outages.failed(self.last_error, self._clock.monotonic())
         return self._sample({})
 
     def _answered(self) -> None:
         self._failures, self._retry_at, self.last_error = 0, 0.0, ""
-        if self._down:
-            logger.info("%s: answers again", self.setup.id)
-            self._down = False
+        self._outages.answered(self._clock.monotonic())
 
 
 def _complete(met: Acquaintance, readings: dict[str, Reading], at: float) -> None:
