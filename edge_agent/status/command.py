@@ -9,6 +9,8 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,30 +31,30 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 def run(options: argparse.Namespace) -> int:
     """Shows the status. Returns the exit code."""
-    code = _show(options)
+    code, show = _look(options)
+    show()
     if not options.watch:
         return code
     try:
         while True:
             time.sleep(WATCH_S)
-            code = _show(options)
+            code, show = _look(options)  # the code before the words: whoever sees them may end this at once
+            show()
     except KeyboardInterrupt:
         return code
 
 
-def _show(options: argparse.Namespace) -> int:
-    """One look at the agent."""
+def _look(options: argparse.Namespace) -> tuple[int, Callable[[], None]]:
+    """One look at the agent: the exit code, and what shows it."""
     try:
         answer = _asked(options.config)
     except EdgeAgentError as error:
-        if not options.json:
-            print(f"edge-agent: {error}", file=sys.stderr)
-        else:
-            print(_as_json({"health": "not running", "reason": str(error)}, options.watch), flush=True)
-        return 1 if isinstance(error, ConfigError) else _NOT_RUNNING
+        text = _as_json({"health": "not running", "reason": str(error)}, options.watch) if options.json else f"edge-agent: {error}"
+        stream = sys.stdout if options.json else sys.stderr
+        return 1 if isinstance(error, ConfigError) else _NOT_RUNNING, partial(print, text, file=stream, flush=True)
     text = _as_json(answer, options.watch) if options.json else status_text(cast(Status, answer))
-    print((_CLEAR if options.watch and sys.stdout.isatty() else "") + text, flush=True)
-    return _EXIT.get(answer["health"], _NOT_RUNNING)
+    clear = _CLEAR if options.watch and sys.stdout.isatty() else ""
+    return _EXIT.get(answer["health"], _NOT_RUNNING), partial(print, clear + text, flush=True)
 
 
 def _asked(config: Path) -> dict[str, Any]:

@@ -75,7 +75,7 @@ async def test_service_waits_for_its_site_file_and_begins_by_itself(gateway: Gat
     async with running(gateway, systemd.environment):
         await until(lambda: "READY=1" in systemd.told, WITHIN_S)
         assert "edge-agent setup" in systemd.told
-        assert systemd.health["state"] == "degraded"
+        await until(lambda: systemd.health.get("state") == "degraded", WITHIN_S)
         gateway.write_site([meter(meter_server)])
         await until(lambda: "STATUS=healthy" in systemd.told, WITHIN_S)
     assert gateway.logged.count("there is no site file") == 1

@@ -68,7 +68,9 @@ async def test_other_end_that_dates_an_interval_is_in_force_for_merging_at_once(
     stop.set()
     await running
     quarters = {row["at"] // 900 - hour_of_first * 4: row["value"] for row in waiting if row["device_id"] == "m0"}
-    merged = {quarter: value for quarter, value in quarters.items() if value != quarter + 0.5}
+    merged = {
+        quarter: value for quarter, value in quarters.items() if value != quarter + 0.5 and quarter >= 4
+    }  # the uploader holds some of the first
     assert merged
     assert all(quarter % 4 == 0 and value == 4 * quarter + 0.5 + 1.5 + 2.5 + 3.5 for quarter, value in merged.items()), merged
 
