@@ -101,6 +101,18 @@ async def test_what_could_not_be_settled_is_settled_later_and_not_sent_again(clo
         assert (await one.outbox.stats())["accepted_live"] == 10
 
 
+async def test_nothing_is_sent_while_it_could_not_be_noted_that_something_is_under_way(cloud: LocalCloud, tmp_path: Path) -> None:
+    async with rig(cloud, tmp_path) as one:
+        await one.commit(event("device-1", NOW), event("device-2", NOW - 2 * 86400))
+        await one.outbox.call(lambda queue: queue._db.execute("PRAGMA query_only=1"))
+        async with one.running():
+            await until(lambda: "cannot be written" in one.uploader.status().state)
+            assert not [request for request in cloud.requests if request.path.startswith("/events")]
+            await one.outbox.call(lambda queue: queue._db.execute("PRAGMA query_only=0"))
+            await one.until_sent()
+    assert sorted(received["deviceId"] for received in cloud.received()) == ["device-1", "device-2"]
+
+
 async def test_the_stop_settles_what_waits_for_its_group(cloud: LocalCloud, tmp_path: Path) -> None:
     cloud.fault = lambda request: Slow(50.0) if b"slow" in request.body else None
     async with rig(cloud, tmp_path, clock=ScaledClock(0.001, NOW), patience=PATIENT) as one:
