@@ -173,7 +173,8 @@ class Uploader:
             self._settling.possibly_doubled += sum(len(job.part) for task, job in self._jobs.items() if not task.done() or task.result().in_doubt)
             await self._settling.end()
         except StorageError as error:
-            log.error("%s; %d events that the cloud has are still in the queue and go again", error, self._settling.waiting)
+            again = f"{self._settling.waiting} events that the cloud has are still in the queue and go again"
+            log.error("%s; %s", error, again if self._settling.waiting else "the next start takes this one for one that died")
         finally:
             for task in self._jobs:
                 task.cancel()
