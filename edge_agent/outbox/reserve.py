@@ -23,7 +23,7 @@ class Reserve:
         if self.there or self.free() < self._size + _LEFT_FREE:
             return False
         try:
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
             try:
                 os.posix_fallocate(handle, 0, self._size)
             finally:

@@ -14,6 +14,7 @@ from edge_agent.model.errors import StorageFull
 from edge_agent.model.events import Event, QueueRules
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.outbox.queue import Queue
+from edge_agent.outbox.reserve import Reserve
 from tests.disks import fill, small_disk
 
 RULES = QueueRules(merged={"ENERGY_CONSUMPTION": "sum", "POWER_CONSUMPTION": "mean"})
@@ -205,3 +206,13 @@ async def test_after_a_restart_on_a_full_disk_the_queue_makes_its_own_room(disk:
         assert stats["waiting"] + stats["merged"] + stats["dropped"] == 1199 * PER_CLOSING
     finally:
         await outbox.close()
+
+
+def test_reserve_is_not_made_where_a_link_leads(tmp_path: Path) -> None:
+    planted = tmp_path / "planted"
+    (tmp_path / "q.db.reserve").symlink_to(planted)
+    reserve = Reserve(tmp_path / "q.db")
+    assert not reserve.keep()
+    assert reserve.keep()
+    assert not planted.exists()
+    assert (tmp_path / "q.db.reserve").is_file()
