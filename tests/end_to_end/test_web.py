@@ -14,10 +14,10 @@ from tests.end_to_end.gateway import Gateway, energies, meter, running
 from tests.simulators import RegisterServer
 
 
-def asked(port: int, path: str) -> Any:
-    """The page's answer; None while nobody listens."""
+def asked(port: int, path: str, host: str = "localhost") -> Any:
+    """The page's answer to who asks for it by that name; None while nobody listens."""
     try:
-        answer = httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False, timeout=30)
+        answer = httpx.get(f"http://127.0.0.1:{port}{path}", headers={"host": host}, trust_env=False, timeout=30)
     except httpx.TransportError:
         return None
     return answer.json() if path.startswith("/api") else answer.text
@@ -25,7 +25,7 @@ def asked(port: int, path: str) -> Any:
 
 async def test_page_shows_the_house_and_its_past_over_a_restart(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
     port = free_port()
-    gateway.write_site([meter(meter_server)], web=f"{{listen: '127.0.0.1:{port}'}}")
+    gateway.write_site([meter(meter_server)], web=f"{{listen: '127.0.0.1:{port}', hosts: [energy.example.org]}}")
     async with running(gateway):
         await until(lambda: energies(cloud, "grid-meter"), 30)
         await until(lambda: asked(port, "/api/charts")["energy"]["columns"].get("import"), 30)
@@ -35,6 +35,8 @@ async def test_page_shows_the_house_and_its_past_over_a_restart(gateway: Gateway
         assert any(point["raw"].startswith("0x") and point["unit"] == "W" for point in points)
         assert 'edge_agent_device_up{device="grid-meter"} 1' in asked(port, "/metrics")
         assert asked(port, "/healthz") == "healthy\n"
+        assert asked(port, "/healthz", "energy.example.org") == "healthy\n"
+        assert "add the name to web.hosts" in asked(port, "/healthz", "energy.example.org.evil.example")
         assert gateway.process is not None
         gateway.process.send_signal(signal.SIGHUP)
         await until(lambda: gateway.logged.count("page: http://") == 2, 30)
