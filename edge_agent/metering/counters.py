@@ -101,7 +101,7 @@ class CounterTrack:
         return datetime.fromtimestamp(at, self._time_zone).toordinal()
 
     def _possible_wh(self, at: float, since: float) -> float:
-        return min(self._counter.most_w * (at - since) / 3600, LIMIT_WH) + self._slack_wh
+        return min(self._counter.most_w * (at - since) / 3600, LIMIT_WH) + self._counter.step_wh
 
     def _unseen_wh(self, doubt: Doubt) -> float:
         """What a level that has stayed may hold of the time in which the counter stood still."""

@@ -197,6 +197,10 @@ def test_a_small_rise_over_a_gap_is_believed_at_once() -> None:
     assert [step.energy_wh for step in track.feed(3600.0, 5e6 + 1_600)] == [1_600]
 
 
+def test_a_coarse_counter_that_is_misread_by_two_steps_counts_nothing() -> None:
+    assert counted(Counter(step_wh=1_000), [5_000, 5_000, 7_000, 5_000, 5_000, 6_000]) == 1_000
+
+
 def test_a_coarse_counter_steps() -> None:
     assert counted(Counter(step_wh=1_000), [5_000, 5_000, 6_000, 6_000, 7_000]) == 2_000
 
