@@ -93,7 +93,10 @@ def test_update_and_way_back_across_a_change_of_the_queue_lose_nothing(agent_deb
             gateway.wait_for("edge-agent status | grep -A 1 'updates: version 9.2.0 was taken back'")
 
             operator.release_deb("9.3.0", later_version(agent_deb, folder, "9.3.0", FORMAT + 1))
+            gateway.wait_for("grep '\"devices_read\": 2' /run/edge-agent/health.json")
             gateway.look()
+            compared = gateway.read("pending")
+            assert (compared["devices"], compared["worked"].split()[:2]) == ("2", ["devices", "queue"])
             gateway.wait_for('systemctl is-active edge-agent && grep \'"version": "9.3.0", "state": "[hd]e\' /run/edge-agent/health.json')
             assert between <= queued(gateway)
             arrived = int(gateway.run("cat /run/house").stdout)
