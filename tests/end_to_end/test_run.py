@@ -78,7 +78,7 @@ async def test_sigterm_ends_it_in_time_while_a_device_and_the_cloud_hang(gateway
         meter_server.fault = hang
         cloud.fault = lambda request: Answer(500) if request.path.startswith("/events") else None
         await asyncio.sleep(1)
-        assert await gateway.stop(within_s=10) == 0  # as long as the service has
+        assert await gateway.stop(within_s=5) == 0
 
 
 async def test_faulty_site_file_is_refused_on_sighup_and_the_old_one_stays(gateway: Gateway, cloud: LocalCloud, meter_server: RegisterServer) -> None:
