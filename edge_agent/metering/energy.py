@@ -109,13 +109,13 @@ class PowerEnergy:
     can only draw (`one_way`), an interval with negative watts is absent.
     """
 
-    __slots__ = ("_against_wh", "_cutters", "_gap_s", "_interval_s", "_negative", "_one_way", "_point_id", "_positive", "_read_here", "_watts", "at")
+    __slots__ = ("_against_wh", "_cutters", "_gap_s", "_interval_s", "_one_way", "_point_id", "_positive", "_read_here", "_watts", "at")
 
     def __init__(
         self, point_id: str, positive: Quantity | None, negative: Quantity | None, interval_s: int, gap_s: float, *, one_way: bool = False
     ) -> None:
         self._point_id, self._interval_s, self._gap_s = point_id, interval_s, gap_s
-        self._positive, self._negative = positive, negative
+        self._positive = positive
         self._cutters = {quantity: Cutter(interval_s, gap_s) for quantity in (positive, negative) if quantity is not None}
         self.at: float | None = None
         self._watts = 0.0
