@@ -77,7 +77,7 @@ class CounterTrack:
         self.at: float | None = None  # UTC epoch seconds
         self.wh = 0.0
         self._rhythm_s = 0.0  # between the two readings that were believed last, in this process
-        self._moved_at = 0.0  # when the counter last grew
+        self._moved_at = 0.0  # the counter last grew after this, and before the next reading
         self._doubt: Doubt | None = None
         self._read_here = self._doubted_here = False  # since `restore`, so by the clock that `shift` speaks of
 
@@ -111,7 +111,8 @@ class CounterTrack:
 
     def _believe(self, at: float, wh: float, energy_wh: float | None, note: str) -> tuple[Step, ...]:
         if energy_wh != 0.0:
-            self._moved_at = at
+            grown_at = at if self._doubt is None else self._doubt.first_at
+            self._moved_at = grown_at if self.at is None else max(self.at, grown_at - self._gap_s)
         self._rhythm_s = 0.0 if self.at is None else at - self.at
         self.at, self.wh, self._doubt, self._read_here = at, wh, None, True
         return (Step(at, energy_wh, note),)
@@ -134,7 +135,7 @@ class CounterTrack:
         if doubt is not None and at <= doubt.at:
             return ()
         self._doubted_here = True
-        if doubt is None or not -self._slack_wh <= wh - doubt.wh <= self._possible_wh(at, doubt.at):
+        if doubt is None or not self._goes_on(doubt, at, wh):
             self._doubt = Doubt(at, wh, at, wh, 1)
             return ()
         self._doubt = doubt = Doubt(doubt.first_at, doubt.first_wh, at, max(wh, doubt.wh), doubt.readings + 1)
@@ -142,6 +143,10 @@ class CounterTrack:
         if doubt.readings < CONFIRM_READINGS or at - doubt.first_at < patience:
             return ()
         return self._new_level(doubt)
+
+    def _goes_on(self, doubt: Doubt, at: float, wh: float) -> bool:
+        """Whether the doubted level stays or grows. It may be one of a device that renews it now and then, so each reading alone may leap."""
+        return wh - doubt.wh >= -self._slack_wh and wh - doubt.first_wh <= self._possible_wh(at, min(doubt.first_at, at - self._gap_s))
 
     def _new_level(self, doubt: Doubt) -> tuple[Step, ...]:
         """The doubted level is the truth: energy counts from its first reading on, or up to it where that is possible."""

@@ -155,6 +155,24 @@ def test_a_session_counter_that_falls_to_what_nobody_can_have_drawn_is_a_new_bas
     assert counted(Counter(CounterKind.SESSION), [*[400_000.0] * 361, *[150_000] * 8, 150_100]) == 100
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("watts", [3_000, 8_000, 9_000])
+@pytest.mark.parametrize(("renewed_s", "every_s"), [(45, 10), (60, 5), (65, 10), (90, 30), (120, 10), (300, 15), (900, 10)])
+def test_a_counter_that_is_renewed_now_and_then_near_the_limit_of_its_power_counts_all(
+    renewed_s: int, every_s: int, watts: int, restarts: bool
+) -> None:
+    counter = Counter(most_w=10_000)
+    track, counted_wh, shown = CounterTrack(counter), 0.0, 0
+    for at in range(0, 7200, every_s):
+        shown = at // renewed_s * renewed_s * watts // 3600
+        counted_wh += sum(step.energy_wh or 0.0 for step in track.feed(1000.0 + at, 1_000_000 + shown))
+        assert 1000.0 + at - (track.at or 0.0) <= 120
+        if restarts and at % 400 == 0:
+            track, state = CounterTrack(counter), track.state()
+            track.restore(state)
+    assert counted_wh == track.wh - 1_000_000 > 0
+
+
 def test_a_fine_counter_that_stood_still_may_not_jump() -> None:
     values = [*[5_000.0] * 361, *[95_000.0] * 10]
     assert counted(LIFETIME, values) == 0
