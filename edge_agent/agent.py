@@ -44,13 +44,18 @@ class Agent:
         self._evidence = evidence
         self._reload = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
+        self._one_reading = asyncio.Lock()  # of two the older could end last
         self.shift: Shift | None = None
         self._backlog_start = BacklogStart()  # to read the site file anew is no reason to wait once more
         self._began = clock.monotonic()
 
     def reload(self) -> None:
         """Reads the site file again, beside the running loops. A faulty one is refused with its mistakes, and the old one stays in force."""
-        self._reloading = asyncio.create_task(self._take_over(), name="reload")
+        self._reloading = asyncio.create_task(self._read_anew(), name="reload")
+
+    async def _read_anew(self) -> None:
+        async with self._one_reading:
+            await self._take_over()
 
     async def _take_over(self) -> None:
         try:

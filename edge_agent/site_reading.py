@@ -1,11 +1,13 @@
 """Reads the site file in a process of its own, so that an agent that runs for years need not hold what reads it.
 
 pydantic and YAML take 15 MB and are used for a moment. The other process is this same program: it checks the file,
-hands over the `Site` through a pipe and ends. At a start it works while this one loads what polling needs.
+hands over the `Site` through a pipe and ends. At a start it works while this one loads what polling needs. Whatever becomes
+of it is a mistake of the file for whoever asked, never a fault of the agent.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import subprocess
@@ -13,11 +15,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent import __version__
 from edge_agent.model.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from edge_agent.config import Site
 
+READ_S = 60.0  # seconds; a small gateway at its start takes five
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from edge_agent.site_reading import hand_over; hand_over()"
 
 
@@ -26,26 +30,48 @@ class SiteReading:
 
     def __init__(self, path: Path, copy: Path | None = None) -> None:
         self._path = path
-        program = _PROGRAM.format(path=sys.path)
-        files = [str(file) for file in (path, copy) if file is not None]
-        self._process = subprocess.Popen(
-            [sys.executable, "-IS", "-c", program, *files],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            process_group=0,  # Ctrl-C is for the agent
-        )
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._process = _begun([str(file) for file in (path, copy) if file is not None])
+        except OSError as error:  # no memory or no process left
+            self._no_process = error.strerror
 
     def site(self) -> Site:
         """Waits for the site. Raises ConfigError with every mistake at once."""
-        answer, last_words = self._process.communicate()
+        if self._process is None:
+            raise self._failed(f"the process that reads it cannot begin ({self._no_process})")
+        try:
+            answer, last_words = self._process.communicate(timeout=READ_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            raise self._failed(f"the process that reads it came to no end in {READ_S:g} s") from None
         if code := self._process.returncode:
             why = f"signal {-code}" if code < 0 else (last_words.decode(errors="replace").splitlines() or [f"exit code {code}"])[-1]
-            raise ConfigError([Problem(str(self._path), 0, f"could not be read: the process that reads it failed ({why})")])
-        found: Site | list[Problem] = pickle.loads(answer)
+            raise self._failed(f"the process that reads it failed ({why})")
+        return self._taken(io.BytesIO(answer))
+
+    def _taken(self, answer: io.BytesIO) -> Site:
+        version = pickle.load(answer)
+        if version != __version__:  # what another version calls a site may be taken for something else here
+            raise self._failed(f"version {version} is installed, and {__version__} runs; restart the agent")
+        found: Site | list[Problem] = pickle.load(answer)
         if isinstance(found, list):
             raise ConfigError(found)
         return found
+
+    def _failed(self, why: str) -> ConfigError:
+        return ConfigError([Problem(str(self._path), 0, f"could not be read: {why}")])
+
+
+def _begun(files: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-IS", "-c", _PROGRAM.format(path=sys.path), *files],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,  # Ctrl-C is for the agent
+    )
 
 
 def read_site(path: Path, copy: Path | None = None) -> Site:
@@ -54,14 +80,16 @@ def read_site(path: Path, copy: Path | None = None) -> Site:
 
 
 def hand_over() -> None:
-    """The other process: writes the site, or the mistakes in its file, to where the agent reads them."""
-    from edge_agent.config import load_site
+    """The other process: writes its version and the site, or the mistakes in its file, to where the agent reads them."""
+    with os.fdopen(os.dup(1), "wb") as answer:
+        os.dup2(2, 1)  # what a library prints is no part of the answer
+        from edge_agent.config import load_site
 
-    found: Site | list[Problem]
-    try:
-        found = load_site(*map(Path, sys.argv[1:]))
-    except ConfigError as error:
-        found = error.problems
-    pickle.dump(found, sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
-    sys.stdout.flush()
+        found: Site | list[Problem]
+        try:
+            found = load_site(*map(Path, sys.argv[1:]))
+        except ConfigError as error:
+            found = error.problems
+        for part in (__version__, found):
+            pickle.dump(part, answer, pickle.HIGHEST_PROTOCOL)
     os._exit(0)  # to take apart what it has loaded would be a fifth of its work

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from edge_agent.config import load_site
+import edge_agent
+from edge_agent.agent import Agent
+from edge_agent.config import Site, load_site
+from edge_agent.model.clock import SystemClock
 from edge_agent.model.errors import ConfigError
 from edge_agent.site_reading import SiteReading, read_site
 
@@ -64,6 +70,58 @@ def test_copy_is_read_in_place_of_the_file(site: Path) -> None:
     site.write_text("nonsense")
     read = read_site(site, copy)
     assert (read.file, len(read.devices)) == (site, 5)
+
+
+def test_process_that_comes_to_no_end_is_ended(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.site_reading.READ_S", 0.2)
+    site.unlink()
+    os.mkfifo(site)
+    with pytest.raises(ConfigError, match=r"agent.yaml: could not be read: the process that reads it came to no end in 0.2 s"):
+        read_site(site)
+    assert not Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text()
+
+
+def test_process_that_cannot_begin_is_a_mistake(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python3")
+    with pytest.raises(ConfigError, match=r"agent.yaml: could not be read: the process that reads it cannot begin \(No such file or directory\)"):
+        read_site(site)
+
+
+def test_what_a_library_prints_is_no_part_of_the_answer(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy = tmp_path / "noisy"
+    noisy.mkdir()
+    (noisy / "yaml.py").write_text(f"import sys; print('deprecated'); sys.path.remove({str(noisy)!r}); del sys.modules['yaml']; import yaml")
+    monkeypatch.setattr("sys.path", [str(noisy), *sys.path])
+    assert len(read_site(site).devices) == 5
+
+
+def test_program_that_was_exchanged_meanwhile_is_not_believed(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = edge_agent.__version__
+    monkeypatch.setattr("edge_agent.site_reading.__version__", "9.0.0")
+    with pytest.raises(ConfigError, match=rf"version {installed} is installed, and 9.0.0 runs; restart the agent"):
+        read_site(site)
+
+
+async def test_of_two_readings_the_younger_stays_in_force(site: Path) -> None:
+    taken: list[Site] = []
+    agent = Agent(load_site(site), SystemClock(), taken.append)
+    site.unlink()
+    os.mkfifo(site)
+    agent.reload()
+    pipe = await asyncio.to_thread(os.open, site, os.O_WRONLY)  # the first reading is there
+    os.unlink(site)
+    site.write_text(HOUSE.replace("name: Garage", "name: Younger"))
+    agent.reload()
+    async with asyncio.timeout(30):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                while not taken:
+                    await asyncio.sleep(0.05)
+        os.write(pipe, HOUSE.encode())
+        os.close(pipe)
+        while len(taken) < 2:
+            await asyncio.sleep(0.05)
+    assert [found.devices[3].name for found in taken] == ["Garage", "Younger"]
 
 
 def test_process_that_is_killed_is_a_mistake_and_no_site(site: Path) -> None:
