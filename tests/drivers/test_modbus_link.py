@@ -208,17 +208,18 @@ async def test_bus_that_still_talks_is_waited_for(hand_clock: HandClock) -> None
     await until(lambda: len(ended) == len(connections) == 2)
 
 
-async def test_answer_that_nobody_asked_for_is_not_taken_for_the_next(hand_clock: HandClock) -> None:
+async def test_answer_that_nobody_asked_for_is_not_taken_for_the_next(hand_clock: HandClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """With RTU framing nothing but silence tells an answer given twice from the next one."""
+    monkeypatch.setattr(modbus_link, "_QUIET_S", 0.5)
 
     def reply(request: Request, transaction: int) -> Sequence[tuple[float, bytes]]:
         answer = frame(request, transaction, own_words(request), rtu=True)
-        return [(0, answer), (0.02, answer[:3]), (0.12, answer)] if request.address == 7 else [(0.1, answer)]
+        return [(0, answer), (0.1, answer[:3]), (0.4, answer)] if request.address == 7 else [(0.1, answer)]
 
     async with misbehaving(reply, rtu=True) as server:
-        link = link_to(server.port, hand_clock, "rtu+tcp", pause=0.05)
+        link = link_to(server.port, hand_clock, "rtu+tcp")
         assert await link.read(1, "input", 7, 2, 1.0) == (7, 8)
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.3)
         assert await link.read(1, "input", 70, 2, 1.0) == (70, 71)
         await link.close()
 
