@@ -90,9 +90,8 @@ def test_process_that_cannot_begin_is_a_mistake(site: Path, monkeypatch: pytest.
 def test_what_a_library_prints_is_no_part_of_the_answer(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     noisy = tmp_path / "noisy"
     noisy.mkdir()
-    (noisy / "yaml.py").write_text(
-        f"import sys; print('deprecated', flush=True); sys.path.remove({str(noisy)!r}); del sys.modules['yaml']; import yaml"
-    )
+    first = "import sys; print('deprecated', flush=True); sys.path.remove({!r}); del sys.modules['pydantic']; import pydantic"
+    (noisy / "pydantic.py").write_text(first.format(str(noisy)))
     monkeypatch.setattr("sys.path", [str(noisy), *sys.path])
     assert len(read_site(site).devices) == 5
 
