@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,8 +22,8 @@ from edge_agent.model.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from edge_agent.config import Site
 
-READ_S = 60.0  # seconds; a small gateway at its start takes five
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from edge_agent.site_reading import hand_over; hand_over()"
+READ_S = 60  # seconds after which it ends itself; a small gateway at its start takes five
+_PROGRAM = "import signal, sys; signal.alarm({read_s}); sys.path[:] = {path!r}; from edge_agent.site_reading import hand_over; hand_over()"
 
 
 class SiteReading:
@@ -40,13 +41,10 @@ class SiteReading:
         """Waits for the site. Raises ConfigError with every mistake at once."""
         if self._process is None:
             raise self._failed(f"the process that reads it cannot begin ({self._no_process})")
-        try:
-            answer, last_words = self._process.communicate(timeout=READ_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
-            raise self._failed(f"the process that reads it came to no end in {READ_S:g} s") from None
-        if code := self._process.returncode:
+        answer, last_words = self._process.communicate()
+        if (code := self._process.returncode) == -signal.SIGALRM:
+            raise self._failed(f"the process that reads it came to no end in {READ_S} s")
+        if code:
             why = f"signal {-code}" if code < 0 else (last_words.decode(errors="replace").splitlines() or [f"exit code {code}"])[-1]
             raise self._failed(f"the process that reads it failed ({why})")
         return self._taken(io.BytesIO(answer))
@@ -66,7 +64,7 @@ class SiteReading:
 
 def _begun(files: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-IS", "-c", _PROGRAM.format(path=sys.path), *files],
+        [sys.executable, "-IS", "-c", _PROGRAM.format(read_s=READ_S, path=sys.path), *files],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
